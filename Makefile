@@ -1,0 +1,81 @@
+# Everything Chamberlain's makers and users do from the command line. `make help` lists it.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+LOCK_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test check format golden bench lock clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+# The lock that was installed is kept beside what it installed: while the two are equal there is nothing to do.
+# The development lock holds every pin of the other, so an environment made from it serves for both.
+run: $(BIN)/python  ## start the server, installing what it needs first; Ctrl-C stops it
+	@cmp -s requirements.lock .venv/requirements.lock || { $(call install,requirements.lock); }
+	@exec $(BIN)/python -c "$$FOREGROUND" $(BIN)/chamberlain serve
+
+dev: $(BIN)/python  ## install what tests and checks need, too
+	@cmp -s requirements-dev.lock .venv/requirements-dev.lock || { $(call install,requirements-dev.lock) \
+		&& cp requirements.lock .venv/requirements.lock; }
+
+define install
+echo "Installing the packages of $(1) into .venv" \
+&& $(PIP) install --quiet --require-hashes --requirement $(1) \
+&& $(PIP) install --quiet --no-build-isolation --no-deps --editable . \
+&& cp $(1) .venv/$(1)
+endef
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Chamberlain needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# Make dies of a Ctrl-C even if what it runs ends well. So the server takes the terminal's foreground for itself: the key
+# reaches it alone, and make lives to pass on its exit status. Ctrl-Z is ignored, since nobody could wake the server again.
+define FOREGROUND
+import os, signal, sys
+if os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp():
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+endef
+export FOREGROUND
+
+test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: dev  ## lint, types, import contracts, goldens
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tests.golden --check
+
+format: dev  ## put the source in its one format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+golden: dev  ## rewrite the goldens under tests/golden; read the diff
+	@$(BIN)/python -m tests.golden
+
+bench: dev  ## measure, print a table, write build/bench.json
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+lock: dev  ## pin what pyproject.toml asks for; LOCK_ARGS=--upgrade for the newest
+	@$(COMPILE) $(LOCK_ARGS) --output-file requirements.lock
+	@$(COMPILE) $(LOCK_ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:  ## remove everything made here, the environment too; a server's data stays
+	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,13 @@
+class Assertion:
+    key: str
+    value: str
+    tokens: list[str]
+    policy: list[list[str]]
+
+class Model:
+    model: dict[str, dict[str, Assertion]]
+
+    def load_model(self, path: str) -> None: ...
+    def load_model_from_text(self, text: str) -> None: ...
+    def add_def(self, sec: str, key: str, value: str) -> bool | None: ...
+    def add_policy(self, sec: str, ptype: str, rule: list[str]) -> bool: ...
