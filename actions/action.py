@@ -1,0 +1,185 @@
+"""One request as the pipeline sees it: who asks, where, for what; what the policy said; and the permit that proves it.
+
+Values only. This module knows neither the policy files nor the database nor HTTP.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, NoReturn, Protocol, final
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from actions.vocabulary import ActionSpec, In, Out, Permission, ScopeType
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A scope as a caller writes it: a domain's name, a project's or user's id, ``me``; empty for admin."""
+
+    type: ScopeType
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A scope that exists. ``id`` is None for admin alone."""
+
+    type: ScopeType
+    id: UUID | None = None
+
+
+ADMIN_SCOPE = Scope(ScopeType.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A scope and everything that contains it, narrowest first, ``admin`` last."""
+
+    scopes: tuple[Scope, ...]
+    deleted: bool = False
+
+    @property
+    def scope(self) -> Scope:
+        return self.scopes[0]
+
+    def id_of(self, scope_type: ScopeType) -> UUID | None:
+        return next((scope.id for scope in self.scopes if scope.type is scope_type), None)
+
+    def contains(self, other: "Lineage") -> bool:
+        """Whether ``other`` is this scope or lies under it."""
+        return self.scope in other.scopes
+
+
+ADMIN_LINEAGE = Lineage((ADMIN_SCOPE,))
+
+
+class PrincipalKind(StrEnum):
+    USER = "user"
+    SYSTEM = "system"
+    ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The authenticated caller. ``credential`` is the public id of what it proved itself with: an access key."""
+
+    kind: PrincipalKind
+    name: str
+    id: UUID | None = None
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBinding:
+    """A role held in a scope, perhaps until a time (aware, UTC)."""
+
+    role: str
+    lineage: Lineage
+    expires_at: datetime | None = None
+
+    def holds_at(self, moment: datetime) -> bool:
+        return self.expires_at is None or moment < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What the transport knows of a request. ``replay_digest`` is the signature's, unique for each signed request."""
+
+    request_id: str
+    received_at: datetime
+    client_address: str | None = None
+    surface: str = "internal"
+    replay_digest: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Action(Generic[In, Out]):
+    """One request: a spec, a principal, a scope, perhaps a target, and the input as it came.
+
+    ``given`` is a JSON document as bytes, or a mapping of parsed parameters; it is validated only after the decision,
+    and may hold secrets, so no repr shows it.
+    """
+
+    id: UUID
+    spec: ActionSpec[In, Out]
+    principal: Principal
+    address: Address
+    context: RequestContext
+    target: str | None = None
+    given: bytes | Mapping[str, object] = field(default=b"", repr=False)
+
+
+AnyAction = Action[BaseModel, BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy said. ``rule`` is ``file:line`` of the rule that decided, None for the default deny."""
+
+    allowed: bool
+    rule: str | None
+    policy: str
+    roles: tuple[str, ...] = ()
+
+
+class Authority(Protocol):
+    """A principal's whole standing at the moment of a decision, for laws 4 and 5."""
+
+    @property
+    def live(self) -> tuple[RoleBinding, ...]:
+        """The bindings that have not expired."""
+
+    def allowed(self, lineage: Lineage) -> frozenset[Permission]:
+        """Every cell that is allowed in a scope."""
+
+    def grants(self, role: str, lineage: Lineage, until: datetime | None) -> bool:
+        """Whether binding ``role`` there gives away no more than the principal holds, for no longer than that."""
+
+    def covers(self, others: tuple[RoleBinding, ...]) -> bool:
+        """Whether the principal may do everything that a holder of these bindings may."""
+
+
+class PermitMisused(RuntimeError):
+    """A permit was forged, copied, spent twice, or taken to another task or action: an error in our own code."""
+
+
+_MINT = object()
+
+
+@final
+class Permit:
+    """Proof that the policy allowed one action. Only the processor mints one; it opens one unit of work, once.
+
+    It guards against mistakes, not against hostile code in the process.
+    """
+
+    __slots__ = ("_spent", "_task", "action", "authority", "decision", "lineage")
+
+    def __init__(
+        self, action: AnyAction, decision: Decision, lineage: Lineage, authority: Authority, *, mint: object
+    ) -> None:
+        if mint is not _MINT or not decision.allowed:
+            raise PermitMisused("a permit is minted by the processor alone, from a decision that allows")
+        self.action = action
+        self.decision = decision
+        self.lineage = lineage
+        self.authority = authority
+        self._task = asyncio.current_task()
+        self._spent = False
+
+    def spend(self) -> None:
+        """Called by the unit of work that it opens. Raises ``PermitMisused`` when it may open none."""
+        if self._spent:
+            raise PermitMisused("this permit has already opened a unit of work")
+        if asyncio.current_task() is not self._task:
+            raise PermitMisused("a permit is good only in the task that it was minted in")
+        self._spent = True
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise PermitMisused("a permit cannot be copied")
+
+    __copy__ = __deepcopy__ = __reduce__ = __reduce_ex__ = __replace__ = _refuse

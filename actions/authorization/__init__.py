@@ -1,0 +1,1 @@
+"""From policy files to decisions: parse, compile, decide, compare with Casbin, analyse."""

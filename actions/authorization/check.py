@@ -1,0 +1,166 @@
+"""Checking a candidate policy in a process of its own: parse, compile, and ask stock Casbin for a second opinion.
+
+``python -m actions.authorization.check FOLDER`` prints one JSON object and ends with 0 (good), 1 (found something) or 2
+(could not run). The server calls ``check_in_subprocess``, which hands the bytes over on standard input, so what was
+checked is what will be stored. This module knows no database and activates nothing.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from actions.authorization.index import compile
+from actions.authorization.rules import Finding, Severity
+from actions.authorization.source import PolicySource, parse, read_folder
+from actions.vocabulary import Permission, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found. ``failure`` says why it could not run to its end; ``compared`` counts Casbin's answers."""
+
+    digest: str
+    findings: tuple[Finding, ...] = ()
+    differences: tuple[str, ...] = ()
+    compared: int = 0
+    files: tuple[str, ...] = ()
+    failure: str | None = None
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
+
+    @property
+    def ok(self) -> bool:
+        """Whether this policy may go live. Warnings do not hinder it."""
+        return not (self.failure or self.errors or self.differences)
+
+    @property
+    def exit_code(self) -> int:
+        return 2 if self.failure else 0 if self.ok else 1
+
+
+def check(
+    source: PolicySource,
+    vocabulary: Vocabulary,
+    *,
+    changed_from: PolicySource | None = None,
+    budget_s: float = 0.4,
+    exhaustive: bool = False,
+) -> CheckResult:
+    """The whole check, in this process. ``changed_from`` is the policy in force, whose differing roles come first."""
+    from actions.authorization.oracle import changed_roles, compare  # Casbin is loaded here and nowhere else
+
+    files = tuple(sorted(source.files))
+    parsed = parse(source, vocabulary)
+    if parsed.errors:
+        return CheckResult(source.digest, parsed.findings, files=files)
+    index = compile(parsed, vocabulary, source.digest)
+    changed = changed_roles(parse(changed_from, vocabulary), parsed) if changed_from else frozenset(parsed.roles)
+    compared = compare(
+        source,
+        index,
+        vocabulary,
+        changed=changed,
+        budget_s=budget_s,
+        seed=int(source.digest[:8], 16),
+        exhaustive=exhaustive,
+    )
+    return CheckResult(source.digest, parsed.findings, tuple(map(str, compared.differences)), compared.compared, files)
+
+
+async def check_in_subprocess(
+    source: PolicySource,
+    vocabulary: Vocabulary,
+    *,
+    timeout_s: float,
+    changed_from: PolicySource | None = None,
+    budget_s: float = 0.4,
+) -> CheckResult:
+    """``check`` in another process, which is ended after ``timeout_s`` seconds. A crash or timeout is a ``failure``."""
+    request = {
+        "files": _packed(source),
+        "vocabulary": sorted([cell.scope, cell.entity, cell.operation] for cell in vocabulary),
+        "changed_from": _packed(changed_from) if changed_from else None,
+        "budget_s": budget_s,
+    }
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "actions.authorization.check", "-", stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer, complaint = await process.communicate(json.dumps(request).encode())
+    except TimeoutError:
+        return CheckResult(source.digest, failure=f"the check took longer than {timeout_s:g} s")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        result = _unpacked(json.loads(answer))
+    except (ValueError, KeyError, TypeError):
+        last = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        return CheckResult(source.digest, failure=f"the check ended with {process.returncode}: {last[:256]}")
+    if result.digest != source.digest:
+        return CheckResult(source.digest, failure="the check answered for another policy")
+    return result
+
+
+def main(arguments: list[str]) -> int:
+    """The command line: a folder, or ``-`` for a request on standard input; ``--exhaustive`` asks Casbin everything."""
+    exhaustive = "--exhaustive" in arguments
+    places = [argument for argument in arguments if argument != "--exhaustive"]
+    if len(places) != 1 or (places[0].startswith("-") and places[0] != "-"):
+        sys.stderr.write("usage: python -m actions.authorization.check [--exhaustive] FOLDER\n")
+        return 2
+    if places[0] == "-":
+        request = json.load(sys.stdin)
+        old = request["changed_from"]
+        vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
+        result = check(
+            _source(request["files"]),
+            vocabulary,
+            changed_from=_source(old) if old else None,
+            budget_s=request["budget_s"],
+            exhaustive=exhaustive,
+        )
+    else:
+        from actions.entities import whole_vocabulary
+
+        if not Path(places[0]).is_dir():
+            sys.stderr.write(f"{places[0]} is not a folder\n")
+            return 2
+        result = check(read_folder(Path(places[0])), whole_vocabulary(), exhaustive=exhaustive)
+    sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
+    return result.exit_code
+
+
+def _packed(source: PolicySource) -> dict[str, str]:
+    return {name: base64.b64encode(content).decode() for name, content in source.files.items()}
+
+
+def _source(files: Mapping[str, str]) -> PolicySource:
+    return PolicySource({name: base64.b64decode(content) for name, content in files.items()})
+
+
+def _unpacked(answer: dict[str, Any]) -> CheckResult:
+    findings = tuple(
+        Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in answer.pop("findings")
+    )
+    differences, files = tuple(answer.pop("differences")), tuple(answer.pop("files"))
+    return CheckResult(findings=findings, differences=differences, files=files, **answer)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Exception:
+        traceback.print_exc()
+        sys.exit(2)

@@ -1,0 +1,119 @@
+"""What one principal may do where, at one moment: its bindings, and the policy, together (laws 3 to 6).
+
+A standing is made for one request and dropped with it. It asks nobody: bindings and lineages come with the call.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from actions.action import Decision, Lineage, RoleBinding, Scope
+from actions.authorization.index import PolicyIndex
+from actions.directory import OWNER
+from actions.vocabulary import Permission
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A principal's authority. ``now`` is aware; ``home`` is the lineage of its own user scope, if it has one."""
+
+    index: PolicyIndex
+    bindings: tuple[RoleBinding, ...]
+    now: datetime
+    home: Lineage | None = None
+
+    @cached_property
+    def live(self) -> tuple[RoleBinding, ...]:
+        """The bindings that have not expired."""
+        return tuple(binding for binding in self.bindings if binding.holds_at(self.now))
+
+    def roles_in(self, lineage: Lineage) -> frozenset[str]:
+        """The roles that count in a scope: held there or in a scope that contains it, and ``owner`` in one's own."""
+        return self._with_owner(_roles_over(lineage, self.live), lineage)
+
+    def decide(self, lineage: Lineage, permission: Permission) -> Decision:
+        """One decision over every role that counts there."""
+        return self.index.decide(self.roles_in(lineage), permission)
+
+    def allowed(self, lineage: Lineage) -> frozenset[Permission]:
+        """Every cell that is allowed in a scope."""
+        return self.index.allowed_cells(self.roles_in(lineage), lineage.scope.type)
+
+    def decide_anywhere(self, lineage: Lineage, entity: str, operation: str) -> Decision:
+        """Whether the operation is allowed in some scope of a thing's lineage, and denied by name in none (law 4).
+
+        The rule named is the deny, else the narrowest scope's allow.
+        """
+        decisions = []
+        for depth, scope in enumerate(lineage.scopes):
+            permission = Permission(scope.type.value, entity, operation)
+            if permission in self.index.vocabulary:
+                decisions.append(self.decide(Lineage(lineage.scopes[depth:], lineage.deleted), permission))
+        for decision in decisions:
+            if decision.rule and not decision.allowed:
+                return decision
+        for decision in decisions:
+            if decision.allowed:
+                return decision
+        return Decision(False, None, self.index.digest, tuple(sorted(self.roles_in(lineage))))
+
+    def may_do_anything(self, lineage: Lineage) -> bool:
+        """Whether anything at all is allowed at the scope, or in a scope under it (law 6)."""
+        return any(
+            self.index.may_anything(self.roles_in(point), point.scope.type.at_or_under)
+            for point in self._points(lineage, self.live)
+        )
+
+    def grants(self, role: str, lineage: Lineage, until: datetime | None) -> bool:
+        """Whether binding ``role`` there gives away no more than the principal holds, for no longer than it holds it.
+
+        ``until`` None is without end. Raises ``ValueError`` for a role that is not bindable in that type of scope.
+        """
+        if not self.index.bindable(role, lineage.scope.type):
+            raise ValueError(f"the role '{role}' cannot be bound in a scope of type {lineage.scope.type}")
+        lasting = tuple(binding for binding in self.live if _lasts(binding, until))
+        return all(self._covers(point, frozenset((role,)), lasting) for point in self._points(lineage, self.live))
+
+    def covers(self, others: tuple[RoleBinding, ...]) -> bool:
+        """Whether the principal may do everything that the holder of these bindings may, wherever they count."""
+        live = tuple(binding for binding in others if binding.holds_at(self.now))
+        points = {point.scope: point for binding in live for point in self._points(binding.lineage, self.live)}
+        return all(self._covers(point, _roles_over(point, live), self.live) for point in points.values())
+
+    def _covers(self, point: Lineage, theirs: frozenset[str], lasting: tuple[RoleBinding, ...]) -> bool:
+        """Whether the reach of ``theirs`` at a point lies within the principal's, of which only some allows last.
+
+        Compared for the point and for every type of scope under it, as if there were one in which nobody holds more.
+        """
+        allowing = self._with_owner(_roles_over(point, lasting), point)
+        denying = self.roles_in(point)
+        return all(
+            self.index.allowed_cells(theirs, scope_type) <= self.index.reach(scope_type, allowing, denying)
+            for scope_type in point.scope.type.at_or_under
+        )
+
+    def _points(self, lineage: Lineage, bindings: Iterable[RoleBinding]) -> Iterator[Lineage]:
+        """The scope, and each scope under it where these bindings or the principal's ownership add a role.
+
+        Between two such points the roles do not change, so what holds at all points holds everywhere under the scope.
+        """
+        points: dict[Scope, Lineage] = {lineage.scope: lineage}
+        for binding in bindings:
+            if lineage.contains(binding.lineage):
+                points.setdefault(binding.lineage.scope, binding.lineage)
+        if self.home is not None and lineage.contains(self.home):
+            points.setdefault(self.home.scope, self.home)
+        return iter(points.values())
+
+    def _with_owner(self, roles: frozenset[str], lineage: Lineage) -> frozenset[str]:
+        return roles | {OWNER} if self.home is not None and lineage.scope == self.home.scope else roles
+
+
+def _roles_over(lineage: Lineage, bindings: Iterable[RoleBinding]) -> frozenset[str]:
+    """The roles bound in a scope or in one that contains it."""
+    return frozenset(binding.role for binding in bindings if binding.lineage.scope in lineage.scopes)
+
+
+def _lasts(binding: RoleBinding, until: datetime | None) -> bool:
+    return binding.expires_at is None or (until is not None and binding.expires_at >= until)

@@ -1,0 +1,36 @@
+"""The port that answers where a scope lies and which roles a principal holds. Nothing else is read before a decision.
+
+The server implements it over the database, with a cache that is trusted only while its invalidation channel is alive.
+"""
+
+from typing import Protocol
+from uuid import UUID
+
+from actions.action import ADMIN_LINEAGE, Address, Lineage, Principal, RoleBinding
+
+SUPERADMIN = "superadmin"
+OWNER = "owner"
+"""Held by every user in its own user scope; never bound."""
+
+SYSTEM_BOOTSTRAP = "system_bootstrap"
+SYSTEM_RECOVERY = "system_recovery"
+SYSTEM_POLICY = "system_policy"
+SYSTEM_SWEEPER = "system_sweeper"
+SYSTEM_ROLES = (SYSTEM_BOOTSTRAP, SYSTEM_RECOVERY, SYSTEM_POLICY, SYSTEM_SWEEPER)
+"""Internal work is somebody (law 11): each is held, in the admin scope, by the system principal of its name."""
+
+
+def system_bindings(principal: Principal) -> tuple[RoleBinding, ...]:
+    """The one binding of a system principal: ``system:policy`` holds ``system_policy`` everywhere."""
+    return (RoleBinding(principal.name.replace(":", "_"), ADMIN_LINEAGE),)
+
+
+class Directory(Protocol):
+    async def lineage(self, address: Address) -> Lineage | None:
+        """The scope at an address and all that contain it; None when there is no such scope."""
+
+    async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
+        """Every binding a user holds, expired ones included (expiry is compared at decision time)."""
+
+    async def locate(self, entity: str, key: str) -> Lineage | None:
+        """Where a thing lies: a scope for itself, any other thing for the scope that owns it. None: no such thing."""

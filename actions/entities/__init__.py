@@ -1,0 +1,19 @@
+"""The declarations of every entity: what exists, what may be asked of it, and in which scopes."""
+
+from actions.entities import domain, installation, keypair, policy, role_binding, user
+from actions.standard import Spec
+from actions.vocabulary import Vocabulary, vocabulary
+
+ALL_SPECS: tuple[Spec, ...] = (
+    *domain.SPECS,
+    *user.SPECS,
+    *keypair.SPECS,
+    *role_binding.SPECS,
+    *policy.SPECS,
+    *installation.SPECS,
+)
+
+
+def whole_vocabulary() -> Vocabulary:
+    """Every cell that a policy file of this program can speak of."""
+    return vocabulary(ALL_SPECS)

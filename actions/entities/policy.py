@@ -1,0 +1,65 @@
+"""Policy versions: immutable snapshots of the policy files, named by digest, one of them active."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from actions.model import Input, Output, Text
+from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter
+from actions.standard import Standard
+from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
+
+POLICY = Entity("policy", "policies", uuid_keyed=False)
+ACTIVATE = Operation("activate")
+PUBLISH = Operation("publish", on_item=False)
+
+
+class PolicyVersion(Output):
+    id: str = Field(description="The SHA-256 digest of its files, in hexadecimal.")
+    created_at: datetime
+    active: bool
+    refused: bool = Field(description="Left by a rollback: only activating it by name brings it back.")
+    activated_at: datetime | None
+    activated_by: str | None
+    reason: str | None
+
+
+class Activation(Input):
+    reason: Annotated[Text, Field(min_length=1)]
+
+
+class Publication(Input):
+    """A checked folder of policy files, by name, on its way to being active."""
+
+    digest: str
+    files: dict[str, str]
+    reason: str
+
+
+class PolicyFilter(Filter):
+    id: StringFilter | None = None
+    active: BooleanFilter | None = None
+    refused: BooleanFilter | None = None
+    created_at: DateTimeFilter | None = None
+
+
+POLICIES = Standard(POLICY, PolicyVersion, filter=PolicyFilter, orders=("created_at", "id"))
+
+SPECS = (
+    *POLICIES.offer(GET, ScopeType.ADMIN),
+    *POLICIES.offer(SEARCH, ScopeType.ADMIN),
+    *POLICIES.offer(
+        ACTIVATE,
+        ScopeType.ADMIN,
+        input=Activation,
+        sentence="Make a stored policy version the one that decides, on every worker.",
+    ),
+    *POLICIES.offer(
+        PUBLISH,
+        ScopeType.ADMIN,
+        input=Publication,
+        internal=True,
+        sentence="Store the policy folder's present version and make it active, unless a rollback has left it.",
+    ),
+)

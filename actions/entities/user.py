@@ -1,0 +1,224 @@
+"""Users: the people, each in one domain for good. A user is a scope of its own, in which it holds the role *owner*.
+
+There is no role column: which roles a user holds is answered by role bindings alone.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+from actions.addresses import check_pattern
+from actions.model import PERSONAL, Input, Kept, Name, Output, Text
+from actions.query import BooleanFilter, DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
+from actions.standard import Standard
+from actions.vocabulary import (
+    CREATE,
+    DELETE,
+    GET,
+    PURGE,
+    RESTORE,
+    SEARCH,
+    UPDATE,
+    Alias,
+    Controls,
+    Entity,
+    Operation,
+    ScopeType,
+    Use,
+)
+
+USER = Entity("user", "users", scope=ScopeType.USER)
+CHANGE_PASSWORD = Operation("change_password")
+RESET_PASSWORD = Operation("reset_password")
+WHOAMI = Operation("whoami", reads=True)
+CHECK = Operation("check", reads=True)
+
+
+class UserStatus(StrEnum):
+    """``deleted`` is not among them: soft deletion is a mark of its own, so that restoring finds the old status."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    BEFORE_VERIFICATION = "before-verification"
+
+
+def _email(text: str) -> str:
+    name, at, host = text.rpartition("@")
+    if not (name and at and "." in host) or any(character.isspace() for character in text):
+        raise ValueError("is not an e-mail address")
+    return text
+
+
+def _password(secret: SecretStr) -> SecretStr:
+    if not 10 <= len(secret.get_secret_value()) <= 256:
+        raise ValueError("a password has 10 to 256 characters")
+    return secret
+
+
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
+Password = Annotated[SecretStr, AfterValidator(_password)]
+AddressPatterns = Annotated[
+    list[Annotated[str, Field(max_length=64), AfterValidator(check_pattern)]], Field(max_length=64)
+]
+"""IPv4 or IPv6 addresses, networks, or wildcards like ``10.1.*.*``; an empty list allows every address."""
+
+
+class User(Kept):
+    username: Annotated[str, PERSONAL]
+    email: Annotated[str, PERSONAL]
+    full_name: Annotated[str, PERSONAL]
+    description: str
+    domain_id: UUID
+    status: UserStatus
+    need_password_change: bool
+    password_changed_at: datetime
+    allowed_client_ip: Annotated[list[str], PERSONAL]
+    sudo_session_enabled: bool
+
+
+class OwnChange(Input):
+    """What users may change of themselves."""
+
+    email: Annotated[Email | None, PERSONAL] = None
+    full_name: Annotated[Text | None, PERSONAL] = None
+    description: Text | None = None
+    allowed_client_ip: Annotated[AddressPatterns | None, PERSONAL] = None
+
+
+class UserChange(OwnChange):
+    username: Annotated[Name | None, PERSONAL] = None
+    status: UserStatus | None = None
+    need_password_change: bool | None = None
+    sudo_session_enabled: bool | None = None
+
+
+class NewUser(Input):
+    username: Annotated[Name, PERSONAL]
+    email: Annotated[Email, PERSONAL]
+    password: Password
+    full_name: Annotated[Text, PERSONAL] = ""
+    description: Text = ""
+    status: UserStatus = UserStatus.ACTIVE
+    need_password_change: bool = False
+    allowed_client_ip: Annotated[AddressPatterns, PERSONAL] = Field(default_factory=list)
+    sudo_session_enabled: bool = False
+
+
+class NewUserAnywhere(NewUser):
+    domain_id: UUID
+
+
+class PasswordChange(Input):
+    old_password: SecretStr
+    new_password: Password
+
+
+class PasswordReset(Input):
+    password: Password
+
+
+class Echo(Input):
+    echo: Annotated[str | None, Field(max_length=1024)] = None
+
+
+class Authorized(Output):
+    authorized: str = "yes"
+    echo: str | None
+
+
+class HeldRole(Output):
+    role: str
+    scope_type: ScopeType
+    scope_id: UUID | None
+    expires_at: datetime | None
+
+
+class AllowedActions(Output):
+    scope_type: ScopeType
+    scope_id: UUID | None
+    actions: list[str]
+
+
+class Identity(Output):
+    """The caller, the roles it holds now, and what they let it do in each scope where it holds one."""
+
+    id: UUID
+    username: str
+    access_key: str | None
+    domain_id: UUID
+    bindings: list[HeldRole]
+    allowed: list[AllowedActions]
+
+
+class UserFilter(Filter):
+    id: UUIDFilter | None = None
+    username: StringFilter | None = None
+    email: StringFilter | None = None
+    full_name: StringFilter | None = None
+    description: StringFilter | None = None
+    domain_id: UUIDFilter | None = None
+    status: EnumFilter[UserStatus] | None = None
+    need_password_change: BooleanFilter | None = None
+    sudo_session_enabled: BooleanFilter | None = None
+    created_at: DateTimeFilter | None = None
+    updated_at: DateTimeFilter | None = None
+    password_changed_at: DateTimeFilter | None = None
+
+
+USERS = Standard(
+    USER,
+    User,
+    NewUser,
+    UserChange,
+    UserFilter,
+    ("created_at", "updated_at", "username", "email", "full_name", "status"),
+    uses={"domain_id": Use("domain", "get")},
+)
+TAKES_OVER = Controls()
+MAY_TAKE_OVER = Controls(frozenset({"email", "status", "allowed_client_ip"}))
+A, D, P, U = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT, ScopeType.USER
+
+SPECS = (
+    *USERS.offer(CREATE, A, input=NewUserAnywhere),
+    *USERS.offer(CREATE, D),
+    *USERS.offer(GET, A, D, P, U),
+    *USERS.offer(SEARCH, A, D, P),
+    *USERS.offer(UPDATE, A, D, controls=MAY_TAKE_OVER),
+    *USERS.offer(UPDATE, U, input=OwnChange, controls=MAY_TAKE_OVER),
+    *USERS.offer(DELETE, A, D, U, controls=TAKES_OVER),
+    *USERS.offer(PURGE, A, D, controls=TAKES_OVER),
+    *USERS.offer(RESTORE, A, D, controls=TAKES_OVER),
+    *USERS.offer(
+        RESET_PASSWORD,
+        A,
+        D,
+        input=PasswordReset,
+        controls=TAKES_OVER,
+        sentence="Set a new password for a user {where}; the user has to change it.",
+    ),
+    *USERS.offer(
+        CHANGE_PASSWORD,
+        U,
+        input=PasswordChange,
+        controls=TAKES_OVER,
+        sentence="Change one's own password, knowing the old one.",
+    ),
+    *USERS.offer(
+        WHOAMI,
+        U,
+        output=Identity,
+        aliases=(Alias("GET", "/auth/whoami"),),
+        sentence="Show who the caller is, which roles it holds and what they allow.",
+    ),
+    *USERS.offer(
+        CHECK,
+        U,
+        input=Echo,
+        output=Authorized,
+        aliases=(Alias("GET", "/auth"), Alias("POST", "/auth")),
+        sentence="Confirm that the caller's credentials are good, and echo a text back.",
+    ),
+)

@@ -1,0 +1,131 @@
+"""What wraps the pipeline: the ``Hook`` protocol, and the ``Outcome`` that an action's course is written into.
+
+Hooks see every action, refused and crashed ones too. The outcome is the single account of a request that the audit
+record, the metrics and the log line are made from, so that they cannot tell different stories.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from actions.action import AnyAction, Decision, Lineage
+from actions.errors import ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
+
+
+class Result(StrEnum):
+    """How an action ended. ``undecided``: deciding itself failed, so it was refused.
+    ``unknown``: the database did not say whether the change was made."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    DENIED = "denied"
+    UNDECIDED = "undecided"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class UsedThing:
+    """A thing that the input named, and what the policy said of using it (law 4)."""
+
+    field: str
+    entity: str
+    key: str
+    decision: Decision | None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of the target before and after. ``confidentiality`` is '', 'personal' or 'secret'."""
+
+    name: str
+    old: object
+    new: object
+    confidentiality: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The account of one action, filled in as it runs. Durations are in seconds."""
+
+    action: AnyAction
+    started: float = field(default_factory=time.perf_counter)
+    lineage: Lineage | None = None
+    decision: Decision | None = None
+    uses: list[UsedThing] = field(default_factory=list)
+    target: str | None = None
+    target_lineage: Lineage | None = None
+    changes: tuple[FieldChange, ...] = ()
+    subject: UUID | None = None
+    """Whose personal data the changes hold: the key they are sealed under."""
+    result: Result = Result.PENDING
+    error: ChamberlainError | None = None
+    crash: BaseException | None = None
+    recorded: bool = False
+    """The record has been committed, in the change's own transaction or by the log."""
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.started
+
+    def succeeded(self) -> None:
+        self.result = Result.SUCCEEDED
+
+    def ended_by(self, error: BaseException) -> None:
+        """Note what stopped the action. A crash shows to the caller as ``Internal``; the log gets the cause."""
+        if not isinstance(error, ChamberlainError):
+            self.crash, error = error, Internal()
+        self.error = error
+        self.result = next(result for kind, result in _RESULTS if isinstance(error, kind))
+
+
+_RESULTS: tuple[tuple[type[ChamberlainError], Result], ...] = (
+    (Undecided, Result.UNDECIDED),
+    (Denied, Result.DENIED),
+    (OutcomeUnknown, Result.UNKNOWN),
+    (ChamberlainError, Result.FAILED),
+)
+
+
+class Hook(Protocol):
+    """Something that is told of every action's end. Raising turns the answer into that error."""
+
+    async def after(self, outcome: Outcome) -> None: ...
+
+
+@asynccontextmanager
+async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Outcome]:
+    """Run a pipeline inside its hooks, listed outermost first; the innermost is told first.
+
+    A hook finishes even if the caller hangs up: its task is shielded, because a record must not be lost to a
+    cancelled request. A crash leaves as ``Internal``.
+    """
+    outcome = Outcome(action)
+    try:
+        yield outcome
+    except asyncio.CancelledError as gone:
+        outcome.ended_by(gone)
+        await asyncio.shield(_tell(hooks, outcome))
+        raise
+    except BaseException as error:
+        outcome.ended_by(error)
+        await asyncio.shield(_tell(hooks, outcome))
+        if outcome.error is None or not isinstance(error, Exception):
+            raise
+        raise outcome.error from (error if error is not outcome.error else error.__cause__)
+    await asyncio.shield(_tell(hooks, outcome))
+    if outcome.error is not None:
+        raise outcome.error
+
+
+async def _tell(hooks: Sequence[Hook], outcome: Outcome) -> None:
+    for hook in reversed(hooks):
+        try:
+            await hook.after(outcome)
+        except Exception as error:
+            outcome.ended_by(error)

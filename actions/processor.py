@@ -1,0 +1,253 @@
+"""The pipeline. Every request, whatever it came by, goes through ``Processor.execute``; nothing else mints a permit.
+
+    hooks [ authorize -> validate -> prepare -> unit of work [ handler ] ] -> answer
+
+The scope and the target come from the matched route and the decision falls before the input is parsed. A denial shows
+the face of law 6. The database's side of the work is a type parameter: this module knows no SQL.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar, cast
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+
+from actions.action import (
+    _MINT,
+    Action,
+    Address,
+    AnyAction,
+    Lineage,
+    Permit,
+    Principal,
+    PrincipalKind,
+    RoleBinding,
+)
+from actions.authorization.index import PolicyIndex
+from actions.authorization.standing import Standing
+from actions.directory import Directory, system_bindings
+from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, Undecided
+from actions.hooks import Hook, Outcome, UsedThing, wrapped
+from actions.standard import Spec
+from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
+from audit.record import Phase
+
+Unit = TypeVar("Unit")
+Opened_co = TypeVar("Opened_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Generic[In]):
+    """What a handler gets beside its unit of work: the valid input, the target's id, and what was prepared.
+
+    ``target`` is a UUID's canonical text, or the key of an entity that is not named by UUIDs.
+    """
+
+    input: In
+    target: str | None = None
+    prepared: object = None
+
+    @property
+    def target_id(self) -> UUID:
+        """The target of an operation on one thing."""
+        return UUID(self.target)
+
+
+Handler = Callable[[Unit, Given[Any]], Awaitable[BaseModel]]
+Prepare = Callable[[Given[Any]], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer(Generic[Unit]):
+    """A spec paired with what carries it out.
+
+    ``prepare`` runs before a unit opens, with no connection held (a password's slow hash). For an effect outside the
+    database, ``handler`` states the intent in a unit of its own, ``effect`` does it holding no connection, and
+    ``conclude`` writes what came of it in a second unit (law 8).
+    """
+
+    spec: Spec
+    handler: Handler[Unit]
+    prepare: Prepare | None = None
+    effect: Callable[[BaseModel], Awaitable[object]] | None = None
+    conclude: Callable[[Unit, object], Awaitable[BaseModel]] | None = None
+
+
+class OpenUnit(Protocol[Opened_co]):
+    """Opens one unit of work on a permit; leaving it commits the change together with its record."""
+
+    def __call__(self, permit: Permit, outcome: Outcome, phase: Phase = ...) -> AbstractAsyncContextManager[Opened_co]: ...
+
+
+class Processor(Generic[Unit]):
+    """Every request, from REST or from inside, comes through ``execute``."""
+
+    def __init__(
+        self,
+        offers: Mapping[Spec, Offer[Unit]],
+        directory: Directory,
+        policy: Callable[[], PolicyIndex],
+        open_unit: OpenUnit[Unit],
+        hooks: Sequence[Hook],
+    ) -> None:
+        self._offers = offers
+        self._directory = directory
+        self._policy = policy
+        self._open = open_unit
+        self._hooks = tuple(hooks)
+
+    async def execute(self, action: Action[In, Out]) -> Out:
+        """Run one action and return its output. Raises a ``ChamberlainError``, and nothing else but cancellation."""
+        offer = self._offers[action.spec]
+        request = cast(AnyAction, action)
+        async with wrapped(self._hooks, request) as outcome:
+            with _timed(outcome, "authorize"):
+                permit = await self._authorize(request, outcome)
+            with _timed(outcome, "validate"):
+                given = await self._validate(request, permit, outcome)
+            if offer.prepare is not None:
+                given = Given(given.input, given.target, await offer.prepare(given))
+            with _timed(outcome, "handler"):
+                if action.spec.effect is Effect.OUTSIDE:
+                    result = await self._reach_outside(offer, permit, given, outcome)
+                else:
+                    async with self._open(permit, outcome) as unit:
+                        result = await offer.handler(unit, given)
+            outcome.succeeded()
+        return cast(Out, result)
+
+    async def _authorize(self, action: AnyAction, outcome: Outcome) -> Permit:
+        """Law 3: lineage and bindings, then one decision over the roles that count."""
+        try:
+            spec = action.spec
+            outcome.lineage = lineage = await self._lineage(action)
+            standing = await self._standing(action.principal)
+            if lineage is None or lineage.deleted:
+                raise Denied("no such scope", hidden=spec.scope_type is not ScopeType.ADMIN)
+            outcome.decision = decision = standing.decide(lineage, spec.permission)
+            if not decision.allowed:
+                raise _refusal(action, lineage, standing, decision.rule)
+            return Permit(action, decision, lineage, standing, mint=_MINT)
+        except ChamberlainError:
+            raise
+        except Exception as error:
+            raise Undecided from error
+
+    async def _lineage(self, action: AnyAction) -> Lineage | None:
+        address = action.address
+        if address.ref == "me":
+            if address.type is not ScopeType.USER or action.principal.kind is not PrincipalKind.USER:
+                return None
+            address = Address(ScopeType.USER, str(action.principal.id))
+        return await self._directory.lineage(address)
+
+    async def _standing(self, principal: Principal) -> Standing:
+        bindings: tuple[RoleBinding, ...] = ()
+        home: Lineage | None = None
+        if principal.kind is PrincipalKind.SYSTEM:
+            bindings = system_bindings(principal)
+        elif principal.id is not None:
+            bindings = await self._directory.bindings(principal.id)
+            home = await self._directory.lineage(Address(ScopeType.USER, str(principal.id)))
+        return Standing(self._policy(), bindings, datetime.now(UTC), home)
+
+    async def _validate(self, action: AnyAction, permit: Permit, outcome: Outcome) -> Given[BaseModel]:
+        """The target's form, the input's model, then everything it ``uses`` (law 4)."""
+        spec = action.spec
+        target = action.target
+        if spec.on_own_scope:
+            target = str(permit.lineage.scope.id)
+        elif spec.operation.on_item:
+            target = _canonical_key(target, uuid_keyed=spec.entity.uuid_keyed)
+        outcome.target = target
+        given = _parse(spec.input, action.given)
+        standing = cast(Standing, permit.authority)
+        for name, use in spec.uses.items():
+            if (value := getattr(given, name)) is None:
+                continue
+            lineage = await self._directory.locate(use.entity, str(value))
+            decision = standing.decide_anywhere(lineage, use.entity, use.operation) if lineage else None
+            outcome.uses.append(UsedThing(name, use.entity, str(value), decision))
+            if lineage is None or lineage.deleted or decision is None or not decision.allowed:
+                raise Invalid(
+                    "The input refers to something that does not exist, or that you may not use.",
+                    reason="unknown-reference",
+                    errors=[Fault(f"/{name}", f"names no {use.entity.replace('_', ' ')} that you may use")],
+                )
+        return Given(given, target)
+
+    async def _reach_outside(
+        self, offer: Offer[Unit], permit: Permit, given: Given[BaseModel], outcome: Outcome
+    ) -> BaseModel:
+        """Law 8: the intent is on disk before the effect, and what came of it after; never neither."""
+        if offer.effect is None or offer.conclude is None:
+            raise TypeError(f"{offer.spec.name} has no effect to do")  # the catalogue lets none such through
+        async with self._open(permit, outcome, Phase.INTENT) as unit:
+            intent = await offer.handler(unit, given)
+        effect = await offer.effect(intent)
+        second = Permit(permit.action, permit.decision, permit.lineage, permit.authority, mint=_MINT)
+        async with self._open(second, outcome, Phase.OUTCOME) as unit:
+            return await offer.conclude(unit, effect)
+
+
+def _refusal(action: AnyAction, lineage: Lineage, standing: Standing, rule: str | None) -> Denied:
+    """Law 6: a refusal tells nothing that the caller could not have known."""
+    spec = action.spec
+    cause = f"denied by {rule}" if rule else "no rule allows it"
+    if spec.scope_type is ScopeType.ADMIN:
+        return Denied(cause)
+    if not standing.may_do_anything(lineage):
+        return Denied(cause, hidden=True)
+    sight = Permission(spec.scope_type.value, spec.entity.name, GET.word)
+    unseen = spec.operation.on_item and not standing.decide(lineage, sight).allowed
+    return Denied(cause, hidden=unseen)
+
+
+def _canonical_key(key: str | None, *, uuid_keyed: bool) -> str:
+    """The one spelling of a target's id. Anything else names nothing."""
+    if key is None or not uuid_keyed:
+        return key or ""
+    try:
+        parsed = str(UUID(key))
+    except ValueError:
+        raise NotFound from None
+    if parsed != key.lower():
+        raise NotFound
+    return parsed
+
+
+def _parse(model: type[BaseModel], given: bytes | Mapping[str, object]) -> BaseModel:
+    try:
+        if isinstance(given, bytes):
+            return model.model_validate_json(given or b"{}")
+        return model.model_validate(given)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise BadRequest("The body is not JSON.", reason="malformed-json") from None
+        raise Invalid(
+            "The input is not valid.",
+            errors=[
+                Fault("/" + "/".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, "))
+                for fault in faults[:20]
+            ],
+        ) from None
+
+
+class _timed:
+    """Adds the seconds of a stage to the outcome, however the stage ends."""
+
+    __slots__ = ("_outcome", "_stage", "_started")
+
+    def __init__(self, outcome: Outcome, stage: str) -> None:
+        self._outcome, self._stage = outcome, stage
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._outcome.stages[self._stage] = time.perf_counter() - self._started

@@ -1,0 +1,146 @@
+"""From an outcome to its audit record, and the hook that writes the records no transaction carried.
+
+One place tells every story: mutations, reads, denials and crashes all become records here. The unit of work asks for
+the record of a mutation and commits it with the change; this hook writes all others before the answer leaves.
+"""
+
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+from actions.action import AnyAction, Lineage
+from actions.errors import AuditUnavailable, Denied, Unauthenticated
+from actions.hooks import Outcome, Result
+from actions.vocabulary import ScopeType
+from audit.log import AuditLog, LogUnavailable
+from audit.record import Columns, Draft, Phase, Record, cut
+from audit.redaction import NOBODY
+
+
+class Seals(Protocol):
+    async def seal(self, draft: Draft) -> Record: ...
+
+
+class Recorder:
+    """Makes records of outcomes, and as a hook writes those that are not yet recorded."""
+
+    def __init__(self, sealer: Seals, log: AuditLog) -> None:
+        self._sealer = sealer
+        self._log = log
+
+    async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
+        """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
+        return await self._sealer.seal(draft(outcome, phase, result or outcome.result, datetime.now(UTC)))
+
+    async def after(self, outcome: Outcome) -> None:
+        """Write what no transaction recorded. Raises ``AuditUnavailable``: the answer is withheld (law 7)."""
+        if outcome.recorded or outcome.result is Result.UNKNOWN:
+            return  # what became of an unknown one is found out, and closed, by the sweeper
+        try:
+            await self._log.write(await self.record(outcome))
+        except LogUnavailable as error:
+            raise AuditUnavailable from error
+        outcome.recorded = True
+
+    async def close(self, outcome: Outcome, result: Result) -> None:
+        """Write the closing record of an action that was left open. Raises ``AuditUnavailable``."""
+        try:
+            await self._log.write(await self.record(outcome, Phase.SETTLED, result))
+        except LogUnavailable as error:
+            raise AuditUnavailable from error
+
+
+def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft:
+    """What the record of an outcome says, and which of it is personal and whose."""
+    action, decision, error = outcome.action, outcome.decision, outcome.error
+    lineage, target = outcome.lineage, outcome.target_lineage
+    target_id = outcome.target or (cut(action.target) if action.target else None)
+    columns = Columns(
+        action_id=action.id,
+        phase=phase,
+        at=at,
+        action=action.spec.name,
+        result=result,
+        principal=action.principal.name,
+        principal_id=action.principal.id,
+        request_id=action.context.request_id,
+        scope_type=action.address.type,
+        scope_domain_id=_id(lineage, ScopeType.DOMAIN),
+        scope_project_id=_id(lineage, ScopeType.PROJECT),
+        scope_user_id=_id(lineage, ScopeType.USER),
+        target_id=target_id,
+        target_domain_id=_id(target, ScopeType.DOMAIN),
+        target_project_id=_id(target, ScopeType.PROJECT),
+        target_user_id=_id(target, ScopeType.USER),
+        rule=decision.rule if decision else None,
+        policy=decision.policy if decision else None,
+    )
+    public: dict[str, object] = {
+        "id": str(action.id),
+        "phase": phase,
+        "at": at,
+        "action": action.spec.name,
+        "entity": action.spec.entity.name,
+        "operation": action.spec.operation.word,
+        "result": result,
+        "principal": {
+            "kind": action.principal.kind,
+            "name": action.principal.name,
+            "credential": action.principal.credential,
+        },
+        "scope": {"type": action.address.type, "lineage": _ids(lineage)}
+        if lineage
+        else {"type": action.address.type, "asked_for": cut(action.address.ref)},
+        "target": {"id": target_id, "lineage": _ids(target)} if target_id else None,
+        "decision": {
+            "allowed": decision.allowed,
+            "rule": decision.rule,
+            "policy": decision.policy,
+            "roles": decision.roles,
+        }
+        if decision
+        else None,
+        "uses": [
+            {
+                "field": used.field,
+                "entity": used.entity,
+                "id": cut(used.key),
+                "allowed": used.decision.allowed if used.decision else False,
+                "rule": used.decision.rule if used.decision else None,
+            }
+            for used in outcome.uses
+        ],
+        "changes": [
+            {"field": change.name, "old": change.old, "new": change.new}
+            if not change.confidentiality
+            else {"field": change.name, "confidential": change.confidentiality}
+            for change in outcome.changes
+        ],
+        "request": {"id": action.context.request_id, "surface": action.context.surface},
+        "duration_us": round(outcome.elapsed() * 1e6),
+    }
+    if error is not None:
+        cause = error.cause if isinstance(error, Denied | Unauthenticated) else None
+        public["error"] = {"status": error.face, "reason": error.reason, "cause": cause}
+    return Draft(columns, public, _personal(action, outcome))
+
+
+def _personal(action: AnyAction, outcome: Outcome) -> dict[UUID, dict[str, object]]:
+    personal: dict[UUID, dict[str, object]] = {}
+    if action.context.client_address:
+        actor = action.principal.id or NOBODY
+        personal[actor] = {"client_address": action.context.client_address}
+    sealed = {
+        change.name: [change.old, change.new] for change in outcome.changes if change.confidentiality == "personal"
+    }
+    if sealed:
+        personal.setdefault(outcome.subject or NOBODY, {})["changes"] = sealed
+    return personal
+
+
+def _id(lineage: Lineage | None, scope_type: ScopeType) -> UUID | None:
+    return lineage.id_of(scope_type) if lineage else None
+
+
+def _ids(lineage: Lineage | None) -> list[dict[str, str]] | None:
+    return [{"type": scope.type, "id": str(scope.id)} for scope in lineage.scopes if scope.id] if lineage else None

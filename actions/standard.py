@@ -1,0 +1,101 @@
+"""The six standard specs of an entity, spelled from one ``Standard``, and its own operations beside them.
+
+An entity's file says which models it has and which operations it offers in which scopes; everything else (names,
+routes, sentences, page types) follows here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from actions.model import Nothing
+from actions.query import Filter, Page, Search
+from actions.vocabulary import (
+    CREATE,
+    DELETE,
+    GET,
+    PURGE,
+    RESTORE,
+    SEARCH,
+    UPDATE,
+    ActionSpec,
+    Alias,
+    Controls,
+    Effect,
+    Entity,
+    Operation,
+    ScopeType,
+    Use,
+)
+
+Spec = ActionSpec[Any, Any]
+
+_SENTENCES = {
+    CREATE: "Create a {one} {where}.",
+    GET: "Show a {one} {where}.",
+    SEARCH: "Search the {many} {where}.",
+    UPDATE: "Change a {one} {where}.",
+    DELETE: "Soft-delete a {one} {where}.",
+    PURGE: "Remove a soft-deleted {one} {where} for good.",
+    RESTORE: "Bring back a soft-deleted {one} {where}.",
+}
+_OWN_SENTENCES = {GET: "Show this {one}.", UPDATE: "Change this {one}.", DELETE: "Soft-delete this {one}."}
+
+
+@dataclass(frozen=True)
+class Standard:
+    """An entity with its models. ``orders`` are the fields a search may be ordered by; none of them may be null."""
+
+    entity: Entity
+    output: type[BaseModel]
+    create: type[BaseModel] = Nothing
+    change: type[BaseModel] = Nothing
+    filter: type[Filter] = Filter
+    orders: tuple[str, ...] = ("created_at",)
+    uses: Mapping[str, Use] = field(default_factory=dict)
+    """What the id-typed fields of the create and change models name, and what the caller needs of each."""
+
+    def offer(
+        self,
+        operation: Operation,
+        *scope_types: ScopeType,
+        input: type[BaseModel] | None = None,
+        output: type[BaseModel] | None = None,
+        sentence: str | None = None,
+        controls: Controls | None = None,
+        aliases: tuple[Alias, ...] = (),
+        internal: bool = False,
+    ) -> tuple[Spec, ...]:
+        """The specs of one operation, one for each scope type. A sentence of its own may hold ``{where}``."""
+        taken = input or self._input(operation)
+        return tuple(
+            ActionSpec(
+                scope_type=scope_type,
+                entity=self.entity,
+                operation=operation,
+                input=taken,
+                output=output or (Page[self.output] if operation == SEARCH else self.output),  # type: ignore[name-defined]
+                sentence=self._sentence(operation, scope_type, sentence),
+                effect=Effect.NONE if operation.reads else Effect.ROWS,
+                uses={name: use for name, use in self.uses.items() if name in taken.model_fields},
+                controls_principal=controls,
+                aliases=aliases,
+                internal=internal,
+            )
+            for scope_type in scope_types
+        )
+
+    def _input(self, operation: Operation) -> type[BaseModel]:
+        if operation == SEARCH:
+            return Search[self.filter]  # type: ignore[name-defined]
+        return {CREATE: self.create, UPDATE: self.change}.get(operation, Nothing)
+
+    def _sentence(self, operation: Operation, scope_type: ScopeType, own: str | None) -> str:
+        if own is None:
+            on_itself = self.entity.scope is scope_type and operation in _OWN_SENTENCES
+            own = (_OWN_SENTENCES if on_itself else _SENTENCES)[operation]
+        where = "" if self.entity.scope is scope_type or self.entity.name == "domain" else scope_type.phrase
+        filled = own.format(one=self.entity.words, many=self.entity.plural.replace("_", " "), where=where)
+        return filled.replace(" .", ".").replace("  ", " ")

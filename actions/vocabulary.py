@@ -1,0 +1,234 @@
+"""The words every surface is spelled from: scope types, entities, operations, and the one declaration of an action.
+
+An ``ActionSpec`` is the only statement of an action. Its name, permission word, REST route, GraphQL field and metric
+label are properties of it, so no two surfaces can disagree. This module knows no policy, no request and no transport.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+In = TypeVar("In", bound=BaseModel)
+Out = TypeVar("Out", bound=BaseModel)
+
+
+class ScopeType(StrEnum):
+    """Where an action takes place. ``admin`` contains domains; a domain contains projects and users."""
+
+    ADMIN = "admin"
+    DOMAIN = "domain"
+    PROJECT = "project"
+    USER = "user"
+
+    @property
+    def at_or_under(self) -> tuple["ScopeType", ...]:
+        """This type and every type of scope that can lie in it."""
+        match self:
+            case ScopeType.ADMIN:
+                return tuple(ScopeType)
+            case ScopeType.DOMAIN:
+                return (ScopeType.DOMAIN, ScopeType.PROJECT, ScopeType.USER)
+            case _:
+                return (self,)
+
+    @property
+    def path(self) -> str:
+        """The REST prefix, with the scope's own parameter: ``/domains/{domain}``."""
+        return "/admin" if self is ScopeType.ADMIN else f"/{self}s/{{{self}}}"
+
+    @property
+    def phrase(self) -> str:
+        return {"admin": "in any domain", "domain": "in a domain", "project": "in a project", "user": "of a user"}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A type of thing kept. ``scope`` is set when things of this type are themselves scopes."""
+
+    name: str
+    plural: str
+    scope: ScopeType | None = None
+    uuid_keyed: bool = True
+
+    @property
+    def segment(self) -> str:
+        """The REST path segment: ``scaling-groups``."""
+        return self.plural.replace("_", "-")
+
+    @property
+    def words(self) -> str:
+        return self.name.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is done. ``word`` is the policy word.
+
+    ``on_item``: the address names one thing by id. ``reads``: it changes nothing, so it goes through what a scope
+    *sees* rather than what it *owns* (law 2). ``in_deleted``: it is still decided for a soft-deleted thing.
+    """
+
+    word: str
+    on_item: bool = True
+    reads: bool = False
+    in_deleted: bool = False
+
+
+CREATE = Operation("create", on_item=False)
+GET = Operation("get", reads=True, in_deleted=True)
+SEARCH = Operation("search", on_item=False, reads=True)
+UPDATE = Operation("update")
+DELETE = Operation("delete")
+PURGE = Operation("purge", in_deleted=True)
+RESTORE = Operation("restore", in_deleted=True)
+
+_METHODS = {CREATE: "POST", GET: "GET", SEARCH: "GET", UPDATE: "PATCH", DELETE: "DELETE", PURGE: "DELETE"}
+
+
+class Effect(StrEnum):
+    """What an action touches: nothing, rows of the database, or something outside it (law 8)."""
+
+    NONE = "none"
+    ROWS = "rows"
+    OUTSIDE = "outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An input field names another thing; the caller needs ``operation`` on it, somewhere on its lineage (law 4)."""
+
+    entity: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The action can take over an account (law 5). With ``fields``, only a change of one of them can."""
+
+    fields: frozenset[str] = frozenset()
+
+    def touched_by(self, changed: frozenset[str]) -> bool:
+        return not self.fields or bool(self.fields & changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A fixed path that maps to a spec, in the caller's own user scope."""
+
+    method: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One cell of the policy: the Casbin words scope, object and action."""
+
+    scope: str
+    entity: str
+    operation: str
+
+    def __str__(self) -> str:
+        return f"{self.scope}:{self.entity}:{self.operation}"
+
+
+@dataclass(frozen=True, eq=False)
+class ActionSpec(Generic[In, Out]):
+    """Scope type x entity x operation, with its models and one English sentence. Stated once; compared by identity."""
+
+    scope_type: ScopeType
+    entity: Entity
+    operation: Operation
+    input: type[In]
+    output: type[Out]
+    sentence: str
+    effect: Effect
+    uses: Mapping[str, Use] = field(default_factory=dict)
+    controls_principal: Controls | None = None
+    aliases: tuple[Alias, ...] = ()
+    internal: bool = False
+    """Served on no surface: only system principals run it, inside the server."""
+
+    @cached_property
+    def name(self) -> str:
+        scope, word = self.scope_type, self.operation.word
+        if self.operation == GET:
+            return f"{scope}_{self.entity.name}"
+        noun = self.entity.plural if self.operation == SEARCH else self.entity.name
+        return f"{scope}_{word}_{noun}"
+
+    @cached_property
+    def permission(self) -> Permission:
+        return Permission(self.scope_type.value, self.entity.name, self.operation.word)
+
+    @property
+    def on_own_scope(self) -> bool:
+        """The target is the scope itself: ``PATCH /projects/{project}``."""
+        return self.entity.scope is self.scope_type and self.operation.on_item
+
+    @cached_property
+    def method(self) -> str:
+        return _METHODS.get(self.operation, "GET" if self.operation.reads else "POST")
+
+    @cached_property
+    def path(self) -> str:
+        path = self.scope_type.path
+        if not self.on_own_scope:
+            path += f"/{self.entity.segment}" + ("/{id}" if self.operation.on_item else "")
+        return path if self.operation in _METHODS else f"{path}/{self.operation.word}"
+
+    @cached_property
+    def route(self) -> str:
+        """Method and path as a person reads them, ``?purge=1`` included."""
+        return f"{self.method} {self.path}" + ("?purge=1" if self.operation == PURGE else "")
+
+    @cached_property
+    def graphql_field(self) -> str:
+        head, *rest = self.name.split("_")
+        return head + "".join(word.capitalize() for word in rest)
+
+    @cached_property
+    def code_prefix(self) -> str:
+        """The first two parts of every error code of this action: ``user-create``."""
+        return f"{self.entity.name}-{self.operation.word}".replace("_", "-")
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+Vocabulary = frozenset[Permission]
+
+
+def vocabulary(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> Vocabulary:
+    """Every cell a policy file can speak of."""
+    return frozenset(spec.permission for spec in specs)
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def declaration_faults(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> Iterator[str]:
+    """What is wrong with a set of declarations, one sentence each: clashes, bad words, unstated ``uses`` (law 4)."""
+    seen: dict[str, ActionSpec[BaseModel, BaseModel]] = {}
+    for spec in specs:
+        for word in (spec.entity.name, spec.entity.plural, spec.operation.word):
+            if not _NAME.match(word):
+                yield f"{spec.name}: '{word}' is not a lower-case name"
+        if not spec.sentence.endswith("."):
+            yield f"{spec.name}: its sentence does not end with a full stop"
+        for key in (spec.name, spec.route, *(f"{alias.method} {alias.path}" for alias in spec.aliases)):
+            if key in seen and seen[key] is not spec:
+                yield f"{spec.name}: '{key}' is taken by {seen[key].name}"
+            seen[key] = spec
+        for name, info in spec.input.model_fields.items():
+            if "UUID" in str(info.annotation) and name not in spec.uses and "Filter" not in str(info.annotation):
+                yield f"{spec.name}: the field '{name}' names a thing, but `uses` does not say what it needs of it"
+        for name in spec.uses:
+            if name not in spec.input.model_fields:
+                yield f"{spec.name}: `uses` speaks of '{name}', which is no field of the input"
+        if spec.operation.reads and spec.effect is not Effect.NONE:
+            yield f"{spec.name}: it only reads, yet has an effect"

@@ -1,0 +1,97 @@
+"""What the policy in ``policies/`` promises, and that stock Casbin gives the server's answer for all of it."""
+
+from pathlib import Path
+
+import pytest
+
+from actions.authorization.check import check
+from actions.authorization.source import parse, read_folder
+from actions.directory import SYSTEM_ROLES
+from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.vocabulary import ScopeType
+from tests.policy.support import index_of
+
+SHIPPED = read_folder(Path(__file__).parents[2] / "policies")
+VOCABULARY = whole_vocabulary()
+INDEX = index_of(SHIPPED, VOCABULARY)
+PEOPLE = frozenset(name for name, role in INDEX.roles.items() if not role.system)
+LOOKING = {"get", "search"}
+INTERNAL = {spec.permission for spec in ALL_SPECS if spec.internal}
+
+
+def words(role: str) -> set[str]:
+    return {str(cell) for scope in ScopeType for cell in INDEX.allowed_cells(frozenset({role}), scope)}
+
+
+def test_it_has_no_findings() -> None:
+    assert parse(SHIPPED, VOCABULARY).findings == ()
+
+
+def test_stock_casbin_gives_the_same_answer_for_every_role_and_every_cell() -> None:
+    result = check(SHIPPED, VOCABULARY, exhaustive=True)
+    assert result.ok
+    assert result.differences == ()
+    assert result.compared == 2 * (len(INDEX.roles) + 1) * len(VOCABULARY)
+
+
+def test_internal_actions_are_for_the_server_itself() -> None:
+    assert INTERNAL
+    for cell in INTERNAL:
+        allowed = {role for role in INDEX.roles if INDEX.decide(frozenset({role}), cell).allowed}
+        assert allowed
+        assert allowed <= set(SYSTEM_ROLES)
+        assert not INDEX.decide(PEOPLE, cell).allowed
+
+
+def test_superadmins_may_do_everything_else() -> None:
+    assert words("superadmin") == {str(cell) for cell in VOCABULARY - INTERNAL}
+
+
+def test_the_servers_own_principals_do_what_they_are_for() -> None:
+    assert {role: words(role) for role in SYSTEM_ROLES} == {
+        "system_bootstrap": {"admin:installation:bootstrap"},
+        "system_recovery": {"admin:installation:recover"},
+        "system_policy": {"admin:policy:publish"},
+        "system_sweeper": {"admin:installation:sweep", "admin:keypair:tally"},
+    }
+
+
+@pytest.mark.parametrize("role", ["auditor", "monitor"])
+def test_those_who_look_on_change_nothing(role: str) -> None:
+    assert {cell.rpartition(":")[2] for cell in words(role)} == LOOKING
+
+
+def test_auditors_read_everything_there_is_to_read() -> None:
+    assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in LOOKING}
+
+
+def test_monitors_see_no_credentials() -> None:
+    assert words("monitor") == {cell for cell in words("auditor") if ":keypair:" not in cell}
+
+
+def test_a_domain_admin_does_nothing_in_the_user_scope_but_look() -> None:
+    assert {cell for cell in words("domain_admin") if cell.startswith("user:")} == {
+        "user:user:get",
+        "user:role_binding:get",
+        "user:role_binding:search",
+    }
+
+
+def test_a_domain_admin_neither_makes_nor_replaces_credentials() -> None:
+    assert not {cell for cell in words("domain_admin") if cell.endswith((":keypair:create", ":keypair:rotate"))}
+
+
+def test_a_member_of_a_domain_sees_the_domain_alone() -> None:
+    assert words("domain_member") == {"domain:domain:get"}
+
+
+def test_only_its_owner_and_superadmins_may_act_in_a_user_scope() -> None:
+    for cell in VOCABULARY:
+        if cell.scope == "user" and cell.operation not in LOOKING:
+            allowed = {role for role in PEOPLE if INDEX.decide(frozenset({role}), cell).allowed}
+            assert allowed <= {"owner", "superadmin"}
+
+
+def test_every_action_is_granted_to_somebody() -> None:
+    for cell in VOCABULARY:
+        assert any(INDEX.decide(frozenset({role}), cell).allowed for role in INDEX.roles)
