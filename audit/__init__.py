@@ -1,0 +1,1 @@
+"""What was done: records, the durable log, its proofs and its export."""

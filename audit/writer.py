@@ -1,0 +1,152 @@
+"""The group-committing writer: one connection, one task, every record that waits goes into the next commit.
+
+A caller waits for the fsync of the batch that holds its record; while one batch commits, the next one gathers. The
+queue is bounded and so is the wait: a full queue or a database that hangs is told to the caller as ``LogUnavailable``
+within the deadline, never by dropping a record in silence. The connection is the writer's own, because in a shared
+pool the log would queue behind the handlers that wait for it.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import asyncpg
+
+from audit.log import INSERT_MANY, LogUnavailable, columns_of
+from audit.record import Record
+
+Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
+
+
+_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+def _fail(done: asyncio.Future[None], error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(LogUnavailable(type(error).__name__))
+
+
+class WriterMeter(Protocol):
+    """What the writer reports of itself, batch by batch."""
+
+    def audit_committed(self, seconds: float, records: int) -> None: ...
+
+
+class GroupCommitLog:
+    """An ``AuditLog`` on one PostgreSQL connection. ``async with`` it for its lifetime."""
+
+    def __init__(
+        self, connect: Connect, meter: WriterMeter, *, capacity: int = 4096, batch: int = 512, deadline: float = 1.5
+    ) -> None:
+        self._connect = connect
+        self._meter = meter
+        self._capacity = capacity
+        self._batch = batch
+        self._deadline = deadline
+        self._waiting: deque[tuple[Record, asyncio.Future[None]]] = deque()
+        self._work = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._in_use = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def __aenter__(self) -> "GroupCommitLog":
+        self._task = asyncio.create_task(self._run(), name="audit-writer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what still waits, then close."""
+        self._closing = True
+        self._work.set()
+        if self._task is not None:
+            await self._task
+        if self._connection is not None:
+            with contextlib.suppress(*_FAILURES):
+                await self._connection.close(timeout=self._deadline)
+
+    def depth(self) -> int:
+        """Records that wait for a commit."""
+        return len(self._waiting)
+
+    async def write(self, record: Record) -> None:
+        if self._closing or len(self._waiting) >= self._capacity:
+            raise LogUnavailable("the queue is full or closed")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((record, done))
+        self._work.set()
+        try:
+            async with asyncio.timeout(self._deadline):
+                await done
+        except TimeoutError:
+            raise LogUnavailable("the log did not answer in time") from None
+
+    async def probe(self) -> None:
+        """Whether the log can be written now: one round trip on its own connection. Raises ``LogUnavailable``."""
+        try:
+            async with asyncio.timeout(self._deadline), self._in_use:
+                connection = await self._ready()
+                writable = "SELECT has_table_privilege('audit_record', 'INSERT') AND NOT pg_is_in_recovery()"
+                if not await connection.fetchval(writable):
+                    raise LogUnavailable("the application may not insert into the log")
+        except _FAILURES as error:
+            raise LogUnavailable(type(error).__name__) from error
+
+    async def _run(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._waiting:
+                await self._commit_batch()
+            if self._closing:
+                return
+
+    async def _commit_batch(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Those whose caller has given up are not written: the caller was told that nothing was done.
+        batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+        batch = [(record, done) for record, done in batch if not done.done()]
+        if not batch:
+            return
+        started = loop.time()
+        try:
+            await self._insert([record for record, _ in batch])
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+            # A record that PostgreSQL cannot take must not sink those beside it.
+            for record, done in batch:
+                await self._insert_alone(record, done)
+        except _FAILURES as error:
+            self._drop_connection()
+            for _, done in batch:
+                _fail(done, error)
+        else:
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+            self._meter.audit_committed(loop.time() - started, len(batch))
+
+    async def _insert_alone(self, record: Record, done: asyncio.Future[None]) -> None:
+        try:
+            await self._insert([record])
+        except (*_FAILURES, asyncpg.DataError) as error:
+            _fail(done, error)
+        else:
+            if not done.done():
+                done.set_result(None)
+
+    async def _insert(self, records: list[Record]) -> None:
+        async with asyncio.timeout(self._deadline), self._in_use:
+            connection = await self._ready()
+            await connection.execute(INSERT_MANY, *columns_of(records))
+
+    async def _ready(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return self._connection
+
+    def _drop_connection(self) -> None:
+        """Leave a connection in doubt behind; the next batch makes a new one."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

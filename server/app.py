@@ -1,0 +1,230 @@
+"""The composition root: every part of one process made once and handed what it needs. Nothing here decides anything."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import uuid_utils.compat
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Router
+from starlette.types import ASGIApp
+
+from actions.action import ADMIN_SCOPE, Action, Address, Principal, PrincipalKind, RequestContext
+from actions.authorization.source import PolicySource
+from actions.entities import ALL_SPECS
+from actions.entities.policy import PUBLISH
+from actions.entities.policy import SPECS as POLICY_SPECS
+from actions.errors import ChamberlainError
+from actions.processor import Processor
+from actions.recording import Recorder
+from actions.standard import Spec
+from audit.log import LogUnavailable
+from audit.redaction import Sealer
+from audit.writer import GroupCommitLog
+from server.http import rest
+from server.http.address_limiter import AddressLimiter
+from server.http.authentication_log import AuthenticationLog
+from server.http.health import Health, Unready
+from server.http.metrics import Metrics
+from server.http.middleware.authentication import AuthenticationMiddleware
+from server.http.middleware.error_handling import ErrorHandlingMiddleware
+from server.http.middleware.limits import LimitsMiddleware
+from server.http.middleware.request_id import RequestIdMiddleware
+from server.keyring import KeyRing
+from server.monitoring import Monitoring
+from server.passwords import Passwords
+from server.policy import ActivePolicy, FolderWatch, folder_note
+from server.repositories.channel import Channel
+from server.repositories.database import Database
+from server.repositories.directory import CachedDirectory, StoredCredential
+from server.repositories.subject_keys import SubjectKeys
+from server.repositories.unit import Unit, Units
+from server.services.catalogue import build
+from server.services.keypairs import sealed_purpose
+from server.settings import Settings
+from server.sweeper import Sweeper, Uses
+
+VERSION = "0.1.0"
+_PUBLISH = next(spec for spec in POLICY_SPECS if spec.operation == PUBLISH)
+
+
+@dataclass(frozen=True)
+class Application:
+    """The parts that the process's entry points use."""
+
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    channel: Channel
+    directory: CachedDirectory
+    policy: ActivePolicy
+    processor: Processor[Unit]
+    log: GroupCommitLog
+    failures: AuthenticationLog
+    units: Units
+    ring: KeyRing
+    uses: Uses
+
+    async def internally(self, spec: Spec, principal: str, given: Mapping[str, object]) -> Any:
+        """Run an action as a system principal: through the same pipeline as any other (law 11)."""
+        now = datetime.now(UTC)
+        action: Action[Any, Any] = Action(
+            id=uuid.UUID(bytes=uuid_utils.compat.uuid7().bytes),
+            spec=spec,
+            principal=Principal(PrincipalKind.SYSTEM, principal),
+            address=Address(ADMIN_SCOPE.type),
+            context=RequestContext(uuid.uuid4().hex, now),
+            given=given,
+        )
+        return await self.processor.execute(action)
+
+    async def publish(self, source: PolicySource, reason: str) -> None:
+        """Store a checked policy folder and make it active, as ``system:policy``."""
+        files = {name: content.decode() for name, content in source.files.items()}
+        await self.internally(_PUBLISH, "system:policy", {"digest": source.digest, "files": files, "reason": reason})
+
+    @asynccontextmanager
+    async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
+        """The background work of a worker: following the policy, sweeping, and, in one of them, watching the folder."""
+        sweeper = Sweeper(
+            self.database, self.units, self.log, self.failures, self.uses, self.internally, housekeeper=housekeeper
+        )
+        works = [self.policy.follow(self.channel), sweeper.run()]
+        if housekeeper:
+            settings = self.settings
+            watch = FolderWatch(
+                settings.policy_dir, self.policy, self.publish, self.metrics, settings.policy_poll_seconds
+            )
+            works.append(watch.run())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            yield sweeper
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await sweeper.once()
+
+
+@asynccontextmanager
+async def application(settings: Settings, database_url: str, metrics: Metrics) -> AsyncIterator[Application]:
+    """Every part of one process, opened in order and closed in reverse. The policy is loaded by the caller."""
+    async with AsyncExitStack() as stack:
+        ring = KeyRing.load(settings.keys_path)
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        database = await stack.enter_async_context(Database(database_url, size=settings.database_pool))
+        # The directory and the subjects' keys are asked for in the midst of transactions. A pool of their own keeps
+        # a full house of transactions from waiting for connections that they hold themselves.
+        side = await stack.enter_async_context(Database(database_url, size=3, name="chamberlain-side"))
+        channel = await stack.enter_async_context(Channel(side))
+        directory = CachedDirectory(side, channel, metrics.directory_asked)
+        log = await stack.enter_async_context(GroupCommitLog(lambda: database.connect("audit"), metrics))
+        sealer = Sealer(SubjectKeys(side, ring))
+        recorder = Recorder(sealer, log)
+        units = Units(database, directory, recorder)
+        policy = ActivePolicy(database, metrics)
+        hooks = (Monitoring(metrics), recorder)
+        processor = Processor(build(passwords, ring), directory, policy.current, units.open, hooks)
+        metrics.watch_audit_queue(log.depth)
+        metrics.watch_directory_channel(channel.age)
+        for state, place in (("used", 0), ("idle", 1)):
+            metrics.watch_pool("main", state, lambda place=place: database.occupancy()[place])  # type: ignore[misc]
+        yield Application(
+            settings,
+            metrics,
+            database,
+            channel,
+            directory,
+            policy,
+            processor,
+            log,
+            AuthenticationLog(sealer, log),
+            units,
+            ring,
+            Uses(),
+        )
+
+
+class _Credentials:
+    """Credentials for authentication: the directory's, with the secret opened."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def find(self, access_key: str, *, fresh: bool) -> tuple[StoredCredential, str] | None:
+        stored = await self._app.directory.credential(access_key, fresh=fresh)
+        if stored is None:
+            return None
+        return stored, self._app.ring.open(stored.sealed_secret, sealed_purpose(access_key)).decode()
+
+    def used(self, credential: StoredCredential, at: datetime) -> None:
+        self._app.uses.note(credential.keypair_id, at)
+
+
+def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
+    """The ASGI application: the ungoverned routes, and behind authentication every route of the catalogue."""
+    settings, metrics = app.settings, app.metrics
+    governed = Router(rest.routes(ALL_SPECS, app.processor), redirect_slashes=False)
+    authenticated = AuthenticationMiddleware(
+        governed,
+        _Credentials(app),
+        AddressLimiter(settings.authentication_failures_per_minute, settings.authentication_failures_burst),
+        app.failures,
+        metrics,
+        require_signed_body=settings.require_signed_body,
+    )
+    health = _health(app, draining)
+    outer: ASGIApp = Router([*health.routes(), Mount("", app=authenticated)], redirect_slashes=False)
+    for layer in (
+        Middleware(LimitsMiddleware, max_body=settings.max_body),
+        Middleware(ErrorHandlingMiddleware),
+        Middleware(RequestIdMiddleware, metrics=metrics),
+    ):
+        outer = layer.cls(outer, *layer.args, **layer.kwargs)
+    return outer
+
+
+def _health(app: Application, draining: asyncio.Event) -> Health:
+    async def serving() -> str:
+        if draining.is_set():
+            raise Unready("the server is stopping")
+        return "serving"
+
+    async def database() -> str:
+        try:
+            async with app.database.connection() as connection:
+                return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+
+    async def audit() -> str:
+        try:
+            await app.log.probe()
+        except LogUnavailable as error:
+            raise Unready("the audit log cannot be written") from error
+        return "writable"
+
+    async def policy() -> str:
+        return f"version {app.policy.current().digest[:12]}"
+
+    async def channel() -> str:
+        if not app.channel.trusted:
+            raise Unready("the invalidation channel is silent, so every look-up goes to the database")
+        return f"heard {app.channel.age():.1f} s ago"
+
+    async def folder() -> str:
+        try:
+            return await asyncio.to_thread(folder_note, app.settings.policy_dir, app.policy.current())
+        except ValueError as error:
+            raise Unready(str(error)) from error
+
+    return Health(
+        {"serving": serving, "database": database, "audit": audit, "policy": policy},
+        {"invalidation_channel": channel, "policy_folder": folder},
+        VERSION,
+    )

@@ -1,0 +1,36 @@
+"""One HTTP exchange: what the middleware learn of a request and tell each other. Lives in the ASGI scope."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from starlette.types import Scope
+
+from actions.action import Principal
+from actions.standard import Spec
+
+_KEY = "chamberlain.exchange"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """``route`` is the matched template, None until and unless one matched. Times: aware, and monotonic seconds."""
+
+    request_id: str
+    received_at: datetime
+    started: float
+    client_address: str
+    route: str | None = None
+    spec: Spec | None = None
+    principal: Principal | None = None
+    replay_digest: bytes | None = field(default=None, repr=False)
+    body_digest: bytes | None = field(default=None, repr=False)
+    status: int = 0
+
+    @staticmethod
+    def of(scope: Scope) -> "Exchange":
+        exchange = scope[_KEY]
+        assert isinstance(exchange, Exchange)  # the outermost middleware put it there  # noqa: S101
+        return exchange
+
+    def enter(self, scope: Scope) -> None:
+        scope[_KEY] = self

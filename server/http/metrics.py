@@ -1,0 +1,311 @@
+"""The metrics of one worker: their names, labels, help texts and buckets, stated once, and how to feed them.
+
+One ``Metrics`` per worker, with a registry of its own: no process-wide registry, no multiprocess files. Its
+``snapshot`` goes over the worker link, and the supervisor adds up those of all workers. How a gauge of several
+workers becomes one number stands in its declaration (``rule``) and travels with the snapshot.
+
+Labels are bounded. Their values come from the code (an action, a stage, an outcome) or from the matched route,
+never from what a caller wrote; and should that be broken one day, a family stops growing at ``MOST_SERIES`` label
+sets and counts all further ones together, as ``overflow``. No id of a user or an object is ever a label.
+
+This module knows no request, no policy and no database: whoever knows something calls a method here.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from server.metrics_merge import Rule
+
+SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Bucket bounds of every duration, in seconds: half a millisecond to ten seconds."""
+BATCHES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+STAGES: Final = ("authentication", "authorize", "validate", "handler", "record")
+MOST_SERIES: Final = 2000
+"""Label sets a family may have in one worker; a histogram has one series per bucket for each."""
+LONGEST_TRACE: Final = 64
+ROWS_AT_ONCE: Final = 16
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class _Table(Generic[M]):
+    """A family, with what makes it cheap to feed and to send: its children at hand, and its rows ready-made.
+
+    ``table(value, ...)`` is the child to increment, at once: a dictionary look-up, a third of the price of
+    ``labels()``. It marks the child's row, and a snapshot renders only marked rows anew (and all of a gauge, which
+    changes without being told). All of this happens on the event loop's thread.
+    """
+
+    def __init__(self, family: M, labels: Sequence[str], rule: Rule = "sum") -> None:
+        self._family: M = family
+        self._declaration = next(iter(family.describe()))
+        self._labels = labels
+        self._rule = rule
+        self._overflow = ("overflow",) * len(labels)
+        self._columns: list[tuple[str, dict[str, str]]] = []
+        self._rows: dict[tuple[str, ...], orjson.Fragment] = {}
+        self._marked: set[tuple[str, ...]] = set()
+        self._children: dict[tuple[str, ...], M] = {}
+        if not labels:
+            self._children[()] = family
+            self._marked.add(())
+
+    def __call__(self, *values: str) -> M:
+        child = self._children.get(values)
+        if child is None:
+            if len(self._children) >= MOST_SERIES:
+                values = self._overflow
+            made: M = self._family.labels(*values)
+            child = self._children.setdefault(values, made)
+        self._marked.add(values)
+        return child
+
+    def clear(self) -> None:
+        for kept in (self._children, self._rows, self._marked):
+            kept.clear()
+        self._family.clear()
+
+    def stale(self) -> Sequence[tuple[str, ...]]:
+        return tuple(self._children if self._declaration.type == "gauge" else self._marked)
+
+    def refresh(self, values: tuple[str, ...]) -> None:
+        """Render one row, all its numbers of one moment; the ``_created`` series are left out."""
+        child = self._children.get(values)
+        if child is None:  # cleared meanwhile
+            return
+        self._marked.discard(values)
+        [metric] = child.collect()
+        samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+        self._columns = self._columns or [(s.name.removeprefix(metric.name), s.labels) for s in samples]
+        exemplars = [s.exemplar and (s.exemplar.labels, s.exemplar.value, s.exemplar.timestamp) for s in samples]
+        row = (values, [sample.value for sample in samples], exemplars if any(exemplars) else ())
+        self._rows[values] = orjson.Fragment(orjson.dumps(row))
+
+    def whole(self) -> tuple[object, ...]:
+        """The family in the form that ``metrics_merge.decode`` reads, as of each row's last ``refresh``."""
+        told = self._declaration
+        rows = list(self._rows.values())
+        return (told.name, told.type, told.documentation, self._rule, self._labels, self._columns, rows)
+
+
+class Metrics:
+    """What one worker counts. Durations are in seconds. Feeding it takes a microsecond or two and never waits."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._tables: list[_Table[Any]] = []
+
+        self._requests = self._counter(
+            "http_server_requests_total", "HTTP requests answered.", "route", "method", "status_class"
+        )
+        self._request_seconds = self._seconds(
+            "http_server_request_duration_seconds",
+            "Time from the arrival of an HTTP request to the end of its answer, in seconds.",
+            "route",
+            "method",
+        )
+        self._inflight = self._gauge("inflight_requests", "HTTP requests in progress, summed over workers.")
+        self._actions = self._counter(
+            "action_total",
+            "Actions that ended, by what the policy decided and what came of them.",
+            "action",
+            "decision",
+            "outcome",
+        )
+        self._stage_seconds = self._seconds(
+            "action_stage_duration_seconds", "Time that actions spent in a stage of the pipeline, in seconds.", "stage"
+        )
+        self._decisions = self._counter(
+            "policy_decisions_total",
+            "Policy decisions, by effect and the kind of rule that decided.",
+            "effect",
+            "rule_class",
+        )
+        self._policy = self._gauge(
+            "policy_info",
+            "1 for each policy version by which some worker decides; more than one only during a swap.",
+            "digest",
+            rule="max",
+        )
+        self._policy_loaded_at = self._gauge(
+            "policy_last_reload_success_timestamp_seconds",
+            "Unix time of the last successful policy load, in the worker where it is longest ago, in seconds.",
+            rule="min",
+        )
+        self._policy_failures = self._counter(
+            "policy_reload_failures_total", "Policy versions that were refused, so that nothing changed."
+        )
+        self._records = self._counter("audit_records_total", "Audit records made durable, by outcome.", "outcome")
+        self._commit_seconds = self._seconds(
+            "audit_commit_duration_seconds", "Time to make a batch of audit records durable, in seconds."
+        )
+        self._batch = self._histogram("audit_batch_size", "Audit records in one batch.", BATCHES)
+        self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
+        self._rejected = self._counter(
+            "audit_rejected_requests_total", "Requests refused because they could not be recorded."
+        )
+        self._auth_failures = self._counter(
+            "auth_failures_total", "Requests that failed to authenticate, by reason.", "reason"
+        )
+        self._rate_limited = self._counter(
+            "rate_limited_total", "Requests refused by a rate limit, by its policy.", "policy"
+        )
+        self._connections = self._gauge(
+            "db_pool_connections", "Database connections, by pool and state, summed over workers.", "pool", "state"
+        )
+        self._lag = self._seconds(
+            "event_loop_lag_seconds", "How late the event loop ran a timer that was due, sampled, in seconds."
+        )
+        self._lookups = self._counter(
+            "directory_cache_requests_total",
+            "Look-ups in the cache of the directory, by kind of thing and result.",
+            "kind",
+            "result",
+        )
+        self._channel_age = self._gauge(
+            "directory_channel_age_seconds",
+            "Time since the invalidation channel was last heard, in the worker where it is longest, in seconds.",
+            rule="max",
+        )
+
+        for stage in STAGES:  # known beforehand, so they are there from the first scrape
+            self._stage_seconds(stage)
+
+    def request_started(self) -> None:
+        self._inflight().inc()
+
+    def request_finished(
+        self, route: str | None, method: str, status: int, seconds: float, trace: str | None = None
+    ) -> None:
+        """One HTTP request was answered, once for each ``request_started``.
+
+        ``route`` is the matched template (``/domains/{domain}/users``), None if none matched. ``trace``, an id by
+        which the request can be found again, becomes an exemplar if it has at most ``LONGEST_TRACE`` characters.
+        """
+        route, method = route or "unmatched", method if method in METHODS else "other"
+        exemplar = {"trace_id": trace} if trace and len(trace) <= LONGEST_TRACE else None
+        self._inflight().dec()
+        self._requests(route, method, f"{status // 100}xx").inc()
+        self._request_seconds(route, method).observe(seconds, exemplar)
+
+    def action_finished(self, action: str, decision: str, outcome: str) -> None:
+        """``decision`` is ``allow``, ``deny``, ``error`` or ``none`` (undecided); ``outcome`` is that of its record."""
+        self._actions(action, decision, outcome).inc()
+
+    def stage_finished(self, stage: str, seconds: float) -> None:
+        """``stage`` is one of ``STAGES``."""
+        self._stage_seconds(stage).observe(seconds)
+
+    def policy_decided(self, effect: str, rule_class: str) -> None:
+        """``rule_class`` is the kind of rule, never the rule: ``allow``, ``deny``, ``wildcard``, ``default``..."""
+        self._decisions(effect, rule_class).inc()
+
+    def policy_loaded(self, digest: str, at: float) -> None:
+        """This worker decides by version ``digest`` since Unix time ``at``; it forgets the version before."""
+        self._policy.clear()
+        self._policy(digest).set(1)
+        self._policy_loaded_at().set(at)
+
+    def policy_refused(self) -> None:
+        self._policy_failures().inc()
+
+    def audit_recorded(self, outcome: str, count: int = 1) -> None:
+        """``count`` records became durable."""
+        self._records(outcome).inc(count)
+
+    def audit_committed(self, seconds: float, records: int) -> None:
+        """One batch of ``records`` was committed."""
+        self._commit_seconds().observe(seconds)
+        self._batch().observe(records)
+
+    def audit_rejected(self) -> None:
+        """A request was refused because it could not be recorded."""
+        self._rejected().inc()
+
+    def authentication_failed(self, reason: str) -> None:
+        self._auth_failures(reason).inc()
+
+    def rate_limited(self, policy: str) -> None:
+        self._rate_limited(policy).inc()
+
+    def directory_asked(self, kind: str, result: str) -> None:
+        """``result`` is ``hit``, ``miss`` or ``bypass`` (the cache was not to be trusted)."""
+        self._lookups(kind, result).inc()
+
+    def loop_lagged(self, seconds: float) -> None:
+        self._lag().observe(seconds)
+
+    # Gauges are read when a snapshot is taken, so nothing has to be told when they change. One whose function
+    # raises is left out of that snapshot.
+
+    def watch_audit_queue(self, depth: Callable[[], float]) -> None:
+        _watch(self._queue(), depth)
+
+    def watch_pool(self, pool: str, state: str, connections: Callable[[], float]) -> None:
+        """``state`` is ``idle`` or ``used``."""
+        _watch(self._connections(pool, state), connections)
+
+    def watch_directory_channel(self, age: Callable[[], float]) -> None:
+        """``age`` is the number of seconds since the channel was last heard."""
+        _watch(self._channel_age(), age)
+
+    async def snapshot(self) -> bytes:
+        """All of it, in the form that ``metrics_merge.decode`` reads.
+
+        A row is of one moment. Other tasks get their turn after every ``ROWS_AT_ONCE`` rows, so a snapshot holds
+        the event loop for well under a millisecond at a time, however many series there are.
+        """
+        families = []
+        for table in self._tables:
+            for number, values in enumerate(table.stale(), 1):
+                table.refresh(values)
+                if number % ROWS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            families.append(table.whole())
+            await asyncio.sleep(0)
+        return orjson.dumps([family for family in families if family[-1]])
+
+    def _counter(self, name: str, text: str, *labels: str) -> _Table[Counter]:
+        return self._kept(_Table(Counter(f"chamberlain_{name}", text, labels, registry=self.registry), labels))
+
+    def _gauge(self, name: str, text: str, *labels: str, rule: Rule = "sum") -> _Table[Gauge]:
+        family = Gauge(f"chamberlain_{name}", text, labels, registry=self.registry)
+        if rule != "sum" and not labels:
+            family.set(math.nan)  # not known yet: a worker that is starting must not be the minimum of all
+        return self._kept(_Table(family, labels, rule))
+
+    def _seconds(self, name: str, text: str, *labels: str) -> _Table[Histogram]:
+        return self._histogram(name, text, SECONDS, *labels)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> _Table[Histogram]:
+        family = Histogram(f"chamberlain_{name}", text, labels, buckets=buckets, registry=self.registry)
+        return self._kept(_Table(family, labels))
+
+    def _kept(self, table: _Table[M]) -> _Table[M]:
+        self._tables.append(table)
+        return table
+
+
+async def sample_event_loop_lag(metrics: Metrics, interval: float = 0.1) -> None:
+    """Feed ``event_loop_lag_seconds`` every ``interval`` seconds, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + interval
+        await asyncio.sleep(interval)
+        metrics.loop_lagged(max(0.0, loop.time() - due))
+
+
+def _watch(gauge: Gauge, function: Callable[[], float]) -> None:
+    def read() -> float:
+        with contextlib.suppress(Exception):
+            return function()
+        return math.nan
+
+    gauge.set_function(read)

@@ -1,0 +1,153 @@
+"""Who is calling: checks the request's signature, and slows those who keep failing.
+
+A failure looks and costs the same whether the key is unknown, wrong or just rotated. An address that fails too often
+is answered 429 for its further failures, without a look-up in the database; a good signature still passes, so a flood
+from behind a shared address shuts no honest caller out.
+"""
+
+import hashlib
+import time
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from actions.action import Principal, PrincipalKind
+from actions.addresses import address_allowed
+from actions.errors import BadRequest, TooManyRequests, Unauthenticated
+from server.http import signature
+from server.http.address_limiter import AddressLimiter
+from server.http.authentication_log import AuthenticationLog
+from server.http.exchange import Exchange
+from server.http.metrics import Metrics
+from server.http.signature import Claim, Reason, SignatureError, SignedRequest, Verified
+
+NOT_ALLOWED_FROM_HERE = "address-not-allowed"
+KEY_NOT_USABLE = "key-not-usable"
+UNSIGNED_BODY = "unsigned-body"
+
+
+class Credential(Protocol):
+    """A key pair as authentication sees it."""
+
+    @property
+    def user_id(self) -> UUID: ...
+    @property
+    def usable(self) -> bool: ...
+    @property
+    def allowed_addresses(self) -> tuple[str, ...]: ...
+
+
+class Credentials(Protocol):
+    """Where credentials are looked up; ``fresh`` asks the database. The secret comes beside, never inside."""
+
+    async def find(self, access_key: str, *, fresh: bool) -> tuple[Credential, str] | None: ...
+    def used(self, credential: Any, at: datetime) -> None: ...
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str, status: int = 401) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class AuthenticationMiddleware:
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        failures: AddressLimiter,
+        log: AuthenticationLog,
+        metrics: Metrics,
+        *,
+        require_signed_body: bool,
+    ) -> None:
+        self._app = app
+        self._credentials = credentials
+        self._failures = failures
+        self._audit = log
+        self._metrics = metrics
+        self._require_signed_body = require_signed_body
+        self._log = structlog.get_logger("chamberlain.authentication")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange.of(scope)
+        started = time.perf_counter()
+        try:
+            await self._authenticate(scope, exchange)
+        except (SignatureError, _Refused) as refusal:
+            await self._refuse(exchange, refusal, _claimed(scope))
+        self._metrics.stage_finished("authentication", time.perf_counter() - started)
+        await self._app(scope, receive, send)
+
+    async def _authenticate(self, scope: Scope, exchange: Exchange) -> None:
+        query = scope["query_string"]
+        target = scope["raw_path"] + (b"?" + query if query else b"")
+        claim = signature.examine(SignedRequest.of(scope["method"], target, scope["headers"]), exchange.received_at)
+        access_key = claim.credential.access_key
+        slowed = self._failures.peek(exchange.client_address, time.monotonic()) > 0
+        found = await self._credentials.find(access_key, fresh=False)
+        try:
+            verified = _settle(claim, found)
+        except (SignatureError, _Refused):
+            if slowed:
+                raise
+            found = await self._credentials.find(access_key, fresh=True)
+            verified = _settle(claim, found)
+        assert found is not None  # or the signature could not have matched  # noqa: S101
+        credential = found[0]
+        if not address_allowed(exchange.client_address, credential.allowed_addresses):
+            raise _Refused(NOT_ALLOWED_FROM_HERE)
+        if self._require_signed_body and verified.body_digest is None and scope["method"] not in ("GET", "HEAD"):
+            raise _Refused(UNSIGNED_BODY)
+        self._credentials.used(credential, exchange.received_at)
+        exchange.principal = Principal(PrincipalKind.USER, f"user:{credential.user_id}", credential.user_id, access_key)
+        exchange.replay_digest = verified.digest
+        exchange.body_digest = verified.body_digest
+
+    async def _refuse(self, exchange: Exchange, refusal: SignatureError | _Refused, claimed: str) -> None:
+        """Count, slow and record a failure, then say no. Every reason that depends on a secret shows the same face."""
+        reason, status = str(refusal.reason), refusal.status
+        self._metrics.authentication_failed(reason)
+        self._log.info(
+            "authentication failed", request_id=exchange.request_id, reason=reason, client=exchange.client_address
+        )
+        wait = self._failures.charge(exchange.client_address, time.monotonic())
+        await self._audit.failed(
+            exchange.client_address, exchange.request_id, claimed, reason, status, exchange.received_at
+        )
+        if wait > 0:
+            self._metrics.rate_limited("authentication-failures")
+            raise TooManyRequests(
+                "Too many requests from this address failed to authenticate.", retry_after=int(wait) + 1
+            )
+        if status == 400:
+            raise BadRequest("The credentials of the request cannot be read.", reason=reason)
+        public = reason if reason in (Reason.MISSING_CREDENTIALS, Reason.UNSUPPORTED_SCHEME, UNSIGNED_BODY) else None
+        raise Unauthenticated(reason, reason=public)
+
+
+def check_body(exchange: Exchange, body: bytes) -> None:
+    """Whether the body is the one that was signed. Raises ``Unauthenticated``."""
+    if exchange.body_digest is not None and hashlib.sha256(body).digest() != exchange.body_digest:
+        raise Unauthenticated(Reason.BODY_MISMATCH)
+
+
+def _settle(claim: Claim, found: tuple[Credential, str] | None) -> Verified:
+    """The signature is computed whatever was found, so that no case is quicker than another."""
+    verified = signature.settle(claim, found[1] if found else None)
+    if found is None or not found[0].usable:
+        raise _Refused(KEY_NOT_USABLE)
+    return verified
+
+
+def _claimed(scope: Scope) -> str:
+    """The access key that a refused request names, as far as it can be read."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            text: str = value.decode("latin-1")
+            return text.partition("credential=")[2].partition(":")[0]
+    return ""

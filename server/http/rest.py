@@ -1,0 +1,135 @@
+"""REST: a route per path of the catalogue, each request made into an action.
+
+This module knows no entity. The scope and the target are the matched route's parameters; the input stays unread
+bytes until the pipeline has decided.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+from uuid import UUID
+
+import uuid_utils.compat
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from actions.action import Action, Address, AnyAction, RequestContext
+from actions.errors import BadRequest, Fault, Invalid, MethodNotAllowed, UnsupportedMedia
+from actions.standard import Spec
+from actions.vocabulary import CREATE, PURGE, ScopeType
+from server.http.exchange import Exchange
+from server.http.middleware.authentication import check_body
+
+ME = "me"
+
+
+class Executes(Protocol):
+    async def execute(self, action: AnyAction) -> BaseModel: ...
+
+
+def routes(specs: Iterable[Spec], processor: Executes) -> list[Route]:
+    """One Starlette route per path; a path's methods are told apart by its ``Resource``."""
+    resources: dict[str, Resource] = {}
+    for spec in specs:
+        if spec.internal:
+            continue
+        resources.setdefault(spec.path, Resource(spec.path, processor)).serve(spec.method, spec)
+        for alias in spec.aliases:
+            resources.setdefault(alias.path, Resource(alias.path, processor)).serve(alias.method, spec)
+    return [Route(path, endpoint=resource) for path, resource in resources.items()]
+
+
+class Resource:
+    """What is served at one path. An ASGI application."""
+
+    def __init__(self, path: str, processor: Executes) -> None:
+        self._path = path
+        self._processor = processor
+        self._specs: dict[str, Spec] = {}
+
+    def serve(self, method: str, spec: Spec) -> None:
+        self._specs["PURGE" if spec.operation == PURGE else method] = spec
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange.of(scope)
+        exchange.route = self._path
+        request = Request(scope, receive)
+        parameters = _parameters(request)
+        spec = self._spec(scope["method"], parameters)
+        exchange.spec = spec
+        body = await request.body()
+        check_body(exchange, body)
+        action = self._action(spec, exchange, request.path_params, _given(spec, request, parameters, body))
+        result = await self._processor.execute(action)
+        created = spec.operation == CREATE
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        if created and (key := getattr(result, "id", None)):
+            headers.append((b"location", f"{scope['path'].rstrip('/')}/{key}".encode()))
+        answer = result.__pydantic_serializer__.to_json(result)
+        headers.append((b"content-length", str(len(answer)).encode()))
+        await send({"type": "http.response.start", "status": 201 if created else 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer})
+
+    def _spec(self, method: str, parameters: dict[str, str]) -> Spec:
+        """The spec of a method. ``?purge`` takes only ``1``, so that no slip soft-deletes instead, or purges."""
+        method = "GET" if method == "HEAD" else method
+        if method == "DELETE" and "purge" in parameters:
+            if parameters.pop("purge") != "1":
+                raise BadRequest("The parameter `purge` takes only the value 1.", reason="malformed-purge")
+            method = "PURGE"
+        spec = self._specs.get(method)
+        if spec is None:
+            allowed = sorted(
+                {name for name in self._specs if name != "PURGE"} | ({"DELETE"} if "PURGE" in self._specs else set())
+            )
+            raise MethodNotAllowed("This path is not served with that method.", extra={"allow": ", ".join(allowed)})
+        return spec
+
+    def _action(
+        self, spec: Spec, exchange: Exchange, path: Mapping[str, str], given: bytes | Mapping[str, object]
+    ) -> AnyAction:
+        assert exchange.principal is not None  # authentication stands before every governed route  # noqa: S101
+        aliased = self._path != spec.path
+        ref = ME if aliased else path.get(spec.scope_type.value, "")
+        return Action(
+            id=UUID(bytes=uuid_utils.compat.uuid7().bytes),
+            spec=spec,
+            principal=exchange.principal,
+            address=Address(ScopeType.USER if aliased else spec.scope_type, ref),
+            context=RequestContext(
+                exchange.request_id,
+                exchange.received_at,
+                exchange.client_address,
+                "rest",
+                None if spec.operation.reads else exchange.replay_digest,
+            ),
+            target=path.get("id"),
+            given=given,
+        )
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in parameters:
+            raise BadRequest(f"The parameter `{name[:64]}` is given twice.", reason="repeated-parameter")
+        parameters[name] = value
+    return parameters
+
+
+def _given(spec: Spec, request: Request, parameters: dict[str, str], body: bytes) -> bytes | Mapping[str, object]:
+    """The input as it came. What reads takes its parameters from the query, or from a JSON body if there is no query;
+    what writes takes a JSON body alone."""
+    if body:
+        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise UnsupportedMedia("A body is JSON, of the type application/json.")
+    if not spec.operation.reads:
+        if parameters:
+            faults = [Fault(f"/{name[:64]}", "is no parameter of this operation") for name in parameters]
+            raise Invalid("The operation takes no such parameters.", errors=faults)
+        return body
+    if parameters and body:
+        raise BadRequest("Parameters stand in the query or in the body, not in both.", reason="two-inputs")
+    return body if body else parameters

@@ -1,0 +1,58 @@
+"""The monitoring hook: each action's end in the metrics, and one line in the log.
+
+The line names the action, what was decided by which rule of which policy version, and why a refusal was one. It never
+holds an input or an output.
+"""
+
+from typing import Any
+
+import structlog
+
+from actions.errors import AuditUnavailable, Denied, Undecided
+from actions.hooks import Outcome, Result
+from server.http.metrics import Metrics
+
+
+class Monitoring:
+    """A ``Hook``: the outermost, so that it sees what the audit hook did too."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._log = structlog.get_logger("chamberlain.action")
+
+    async def after(self, outcome: Outcome) -> None:
+        action, decision, error = outcome.action, outcome.decision, outcome.error
+        metrics = self._metrics
+        effect = "none" if decision is None else "allow" if decision.allowed else "deny"
+        metrics.action_finished(action.spec.name, "error" if isinstance(error, Undecided) else effect, outcome.result)
+        if decision is not None:
+            metrics.policy_decided(effect, "default" if decision.rule is None else "rule")
+        for stage, seconds in outcome.stages.items():
+            metrics.stage_finished(stage, seconds)
+        if isinstance(error, AuditUnavailable):
+            metrics.audit_rejected()
+        elif outcome.recorded:
+            metrics.audit_recorded(outcome.result)
+        told: dict[str, Any] = {
+            "request_id": action.context.request_id,
+            "action": action.spec.name,
+            "action_id": str(action.id),
+            "principal": action.principal.name,
+            "scope": f"{action.address.type}:{action.address.ref}" if action.address.ref else action.address.type.value,
+            "target": outcome.target,
+            "result": outcome.result.value,
+            "status": error.face if error else 200,
+            "rule": decision.rule if decision else None,
+            "policy": decision.policy[:12] if decision else None,
+            "ms": round(outcome.elapsed() * 1e3, 2),
+        }
+        if error is not None:
+            told["reason"] = error.reason
+            if isinstance(error, Denied):
+                told |= {"cause": error.cause, "roles": decision.roles if decision else None}
+        if outcome.crash is not None:
+            self._log.error("action", **told, exc_info=outcome.crash)
+        elif outcome.result is Result.SUCCEEDED:
+            self._log.debug("action", **told) if action.spec.operation.reads else self._log.info("action", **told)
+        else:
+            self._log.info("action", **told)

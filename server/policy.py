@@ -1,0 +1,141 @@
+"""The policy in force: which version every worker decides by, and how a folder becomes one.
+
+A worker holds one immutable index and swaps the reference when the active pointer moves. The housekeeper watches the
+folder: a settled candidate is checked in a subprocess, and published by an audited action. A folder that does not pass
+changes nothing but a metric, a log line and ``/readyz``.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from actions.authorization.check import check_in_subprocess
+from actions.authorization.index import PolicyIndex, compile
+from actions.authorization.source import PolicySource, parse, read_folder
+from actions.authorization.watch import candidates
+from actions.entities import whole_vocabulary
+from actions.errors import ChamberlainError, Conflict
+from server.http.metrics import Metrics
+from server.repositories.channel import Channel
+from server.repositories.database import Database
+from server.repositories.policies import active_files
+
+Publish = Callable[[PolicySource, str], Awaitable[None]]
+
+
+class NoPolicy(RuntimeError):
+    """There is no policy to decide by, and the folder holds none that can be used."""
+
+
+class ActivePolicy:
+    """The index that decides. ``current`` is read for each request; ``follow`` swaps it when the pointer moves."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._index: PolicyIndex | None = None
+        self.source = PolicySource({})
+        self._moved = asyncio.Event()
+        self._log = structlog.get_logger("chamberlain.policy")
+
+    def current(self) -> PolicyIndex:
+        if self._index is None:
+            raise NoPolicy("no policy is loaded")
+        return self._index
+
+    async def load(self) -> bool:
+        """Load the active version from the database, unless it is the one in force. False: there is none."""
+        stored = await active_files(self._database)
+        if stored is None:
+            return False
+        digest, files = stored
+        if self._index is None or self._index.digest != digest:
+            await self.use(PolicySource(files))
+        return True
+
+    async def use(self, source: PolicySource) -> None:
+        """Decide by this version from now on. Raises ``ValueError`` when its files have errors."""
+        index = await asyncio.to_thread(compiled, source)
+        self._index, self.source = index, source
+        self._metrics.policy_loaded(index.digest, time.time())
+        self._log.info("policy in force", policy=index.digest)
+
+    async def follow(self, channel: Channel) -> None:
+        """Swap whenever the channel says that the pointer moved. Runs until cancelled."""
+        channel.listen(self._hear)
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            try:
+                await self.load()
+            except ChamberlainError:
+                await asyncio.sleep(0.1)
+                self._moved.set()
+
+    def _hear(self, word: str) -> None:
+        if word == "*" or word.startswith("policy:"):
+            self._moved.set()
+
+
+def compiled(source: PolicySource) -> PolicyIndex:
+    """The index of stored or read files. Raises ``ValueError`` when they have errors."""
+    vocabulary = whole_vocabulary()
+    return compile(parse(source, vocabulary), vocabulary, source.digest)
+
+
+async def checked(source: PolicySource, active: PolicySource | None) -> None:
+    """Check a candidate in a subprocess, stock Casbin included. Raises ``ValueError`` with a line for each finding."""
+    result = await check_in_subprocess(source, whole_vocabulary(), timeout_s=60, changed_from=active)
+    if not result.ok:
+        findings = [result.failure] if result.failure else [*map(str, result.errors), *result.differences]
+        raise ValueError("\n".join(finding for finding in findings if finding))
+
+
+class FolderWatch:
+    """Brings what stands in the policy folder into force, once it has settled and passed every check."""
+
+    def __init__(self, folder: Path, policy: ActivePolicy, publish: Publish, metrics: Metrics, poll: float) -> None:
+        self._folder = folder
+        self._policy = policy
+        self._publish = publish
+        self._metrics = metrics
+        self._poll = poll
+        self._log = structlog.get_logger("chamberlain.policy")
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async for source in candidates(self._folder, self._policy.current().digest, poll=self._poll):
+            try:
+                await self.consider(source)
+            except Exception as error:
+                self._metrics.policy_refused()
+                self._log.error("policy candidate not considered", policy=source.digest, exc_info=error)
+
+    async def consider(self, source: PolicySource) -> None:
+        """Check one candidate and publish it."""
+        if source.digest == self._policy.current().digest:
+            return
+        try:
+            await checked(source, self._policy.source)
+        except ValueError as error:
+            self._metrics.policy_refused()
+            self._log.error("policy candidate refused", policy=source.digest, findings=str(error).splitlines())
+            return
+        try:
+            await self._publish(source, f"the folder changed to {source.digest[:12]}")
+        except Conflict as error:
+            self._log.warning("policy candidate refused", policy=source.digest, findings=[error.detail])
+
+
+def folder_note(folder: Path, active: PolicyIndex) -> str:
+    """How the folder stands to the active version, for ``/readyz``. Raises ``ValueError`` with what is wrong."""
+    source = read_folder(folder)
+    if source.digest == active.digest:
+        return f"the folder is the active version {active.digest[:12]}"
+    errors = parse(source, whole_vocabulary()).errors
+    if errors:
+        raise ValueError(f"the folder cannot be used: {errors[0]}")
+    raise ValueError(f"the folder is at {source.digest[:12]}, active is {active.digest[:12]}")

@@ -1,0 +1,252 @@
+"""The generic repository: the standard statements of one entity, each narrowed to a scope.
+
+A repository states where its rows lie (``lies_in``: the column that holds each containing scope's id). From that
+follow the predicate of what a scope *owns*, the lineage of a row for the record, and the refusal of any scope that
+has no predicate. The predicate stands in the statement itself, so a row outside the scope is a row that is not there.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Column,
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    Uuid,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.sql import visitors
+
+from actions.action import ADMIN_SCOPE, Lineage, Scope
+from actions.errors import NotFound
+from actions.hooks import FieldChange
+from actions.model import Kept, marks
+from actions.query import COUNT_LIMIT, Page, Querier
+from actions.standard import Standard
+from actions.vocabulary import ScopeType
+from server.repositories.database import Query, Row
+from server.repositories.search import SearchStatement, page_of
+from server.repositories.unit import Unit, with_record
+
+Item = TypeVar("Item", bound=Kept)
+SCOPE: BindParameter[UUID] = bindparam("scope_id", type_=Uuid)
+"""Stands for the id of the permit's scope in every predicate; the unit of work alone fills it."""
+PRINCIPAL: BindParameter[UUID] = bindparam("principal_id", type_=Uuid)
+_ID = bindparam("id", type_=Uuid)
+_VERSION: BindParameter[int] = bindparam("expected_version", type_=Integer)
+
+Predicates = Mapping[ScopeType, ColumnElement[bool]]
+
+
+class Repository(Generic[Item]):
+    """The rows of one entity.
+
+    ``owns`` overrides the predicate that follows from ``lies_in``; ``sees`` adds what is shared with or offered to a
+    scope. What is shared with a user is seen by that user alone, never through a role held above. ``expressions``
+    are output fields that are no columns of their own.
+    """
+
+    def __init__(
+        self,
+        standard: Standard,
+        output: type[Item],
+        table: Table,
+        lies_in: Mapping[ScopeType, ColumnElement[Any]],
+        *,
+        owns: Predicates | None = None,
+        sees: Predicates | None = None,
+        expressions: Mapping[str, ColumnElement[Any]] | None = None,
+    ) -> None:
+        self.standard = standard
+        self.output = output
+        self.table = table
+        self._lies_in = dict(lies_in)
+        self._owns: dict[ScopeType, ColumnElement[bool]] = {ScopeType.ADMIN: true()}
+        self._owns.update({scope_type: column == SCOPE for scope_type, column in lies_in.items()})
+        self._owns.update(owns or {})
+        self._sees = dict(self._owns)
+        for scope_type, seen in (sees or {}).items():
+            if scope_type is ScopeType.USER:
+                seen = and_(seen, PRINCIPAL == SCOPE)
+            self._sees[scope_type] = or_(self._owns[scope_type], seen)
+        self.expressions: dict[str, ColumnElement[Any]] = {
+            "deleted": table.c.deleted_at.is_not(None),
+            **(expressions or {}),
+        }
+        self._columns = [self.field(name).label(name) for name in output.model_fields] + [
+            column.label(f"in_{scope_type}") for scope_type, column in lies_in.items()
+        ]
+        # Built at the first use of each scope type and kept: statements are few, requests are many.
+        self._statement = lru_cache(maxsize=256)(self._build)
+        self._search = lru_cache(maxsize=256)(self._build_search)
+
+    # -- what it can do, asked at start ----------------------------------------------------------------------------
+
+    @property
+    def scope_types(self) -> frozenset[ScopeType]:
+        """The scopes that it can narrow to."""
+        return frozenset(self._owns)
+
+    def field(self, name: str) -> ColumnElement[Any]:
+        """The column or expression behind a field. Raises ``KeyError`` when there is none."""
+        return self.expressions[name] if name in self.expressions else self.table.c[name]
+
+    def scope_columns(self) -> frozenset[str]:
+        """The columns of its own that decide where a row lies. No change may name one."""
+        found = {
+            element.name
+            for predicate in self._owns.values()
+            for element in visitors.iterate(predicate)
+            if isinstance(element, Column) and element.table is self.table
+        }
+        return frozenset(found) | {column.name for column in self._lies_in.values() if column.table is self.table}
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    async def get(self, unit: Unit, key: UUID) -> Row:
+        """One row through what the scope sees. Raises ``NotFound``."""
+        return self._found(unit, await unit.read(self._query(unit, "get"), id=key))
+
+    async def own(self, unit: Unit, key: UUID) -> Row:
+        """One row through what the scope owns, to be changed; inside a transaction it is locked."""
+        kind = "lock" if unit.in_transaction else "own"
+        return self._found(unit, await unit.read(self._query(unit, kind), id=key))
+
+    async def search(self, unit: Unit, querier: Querier) -> Page[Item]:
+        """One page through what the scope sees, with its total."""
+        statement = self._search(unit.permit.lineage.scope.type, querier.shape)
+        values = statement.values(querier)
+        rows = await unit.read_all(statement.page, **values)
+        if querier.exact_total:
+            total = await unit.read(statement.exact_count, **values)
+        else:
+            total = await unit.read(statement.count, **values)
+        counted = total["total"] if total else 0
+        items, cursor = page_of(rows, querier, statement.orders)
+        return Page[self.output](  # type: ignore[name-defined]
+            items=[self.item(row) for row in items],
+            total_count=min(counted, COUNT_LIMIT) if not querier.exact_total else counted,
+            total_count_exact=querier.exact_total or counted <= COUNT_LIMIT,
+            offset=querier.offset,
+            limit=querier.limit,
+            next_cursor=cursor,
+        )
+
+    def item(self, row: Row) -> Item:
+        """The output of a row."""
+        return self.output.model_validate(dict(row))
+
+    def lineage(self, row: Row) -> Lineage:
+        """Where a row lies."""
+        order = (ScopeType.USER, ScopeType.PROJECT, ScopeType.DOMAIN)
+        scopes = [Scope(kind, row[f"in_{kind}"]) for kind in order if kind in self._lies_in and row[f"in_{kind}"]]
+        return Lineage((*scopes, ADMIN_SCOPE))
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    async def insert(self, unit: Unit, values: Mapping[str, object]) -> Row:
+        """A new row, which must end inside what the scope owns."""
+        row = await unit.write(self._query(unit, "insert", frozenset(values)), **_prefixed(values))
+        assert row is not None  # an insert that returns nothing has raised  # noqa: S101
+        if not row["inside"]:
+            raise NotFound
+        return row
+
+    def tell_created(self, unit: Unit, row: Row) -> None:
+        """Note a new row as what the action made."""
+        unit.targets(row["id"], self.lineage(row))
+        shown = {name: (None, row[name]) for name in self.output.model_fields if row[name] is not None}
+        unit.changes(self._field_changes(shown), self._subject(row))
+
+    async def change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> Row | None:
+        """Change a row that was read as ``row``. None when it has changed since.
+
+        ``values`` may name columns that no output shows (a password's hash); those are recorded as secret.
+        """
+        columns = frozenset(values)
+        if outside := columns & self.scope_columns():
+            raise ValueError(f"{self.standard.entity.name}: {', '.join(sorted(outside))} decides where a row lies")
+        shown = self.output.model_fields.keys()
+        changed = {name: (row[name] if name in shown else None, value) for name, value in values.items()}
+        unit.changes(
+            self._field_changes({name: pair for name, pair in changed.items() if pair[0] != pair[1]}),
+            self._subject(row),
+        )
+        given = {"id": row["id"], "expected_version": row["version"], **_prefixed(values)}
+        if unit.in_transaction:
+            return await unit.write(self._query(unit, "change", columns), **given)
+        return await unit.write_alone(self._query(unit, "change_alone", columns), self._query(unit, "own"), **given)
+
+    async def purge(self, unit: Unit, row: Row) -> None:
+        """Remove a soft-deleted row for good."""
+        if await unit.write(self._query(unit, "purge"), id=row["id"]) is None:
+            raise NotFound
+
+    def _found(self, unit: Unit, row: Row | None) -> Row:
+        if row is None:
+            raise NotFound
+        unit.targets(row["id"], self.lineage(row))
+        return row
+
+    def _subject(self, row: Row) -> UUID | None:
+        return self.lineage(row).id_of(ScopeType.USER)
+
+    def _field_changes(self, pairs: Mapping[str, tuple[object, object]]) -> tuple[FieldChange, ...]:
+        confidential = marks(self.output)
+        shown = self.output.model_fields.keys() | {"deleted_at"}
+        return tuple(
+            FieldChange(name, old, new, confidential.get(name, "") if name in shown else "secret")
+            for name, (old, new) in pairs.items()
+        )
+
+    # -- statements -------------------------------------------------------------------------------------------------
+
+    def _query(self, unit: Unit, kind: str, columns: frozenset[str] = frozenset()) -> Query:
+        return self._statement(unit.permit.lineage.scope.type, kind, columns)
+
+    def _build(self, scope_type: ScopeType, kind: str, columns: frozenset[str]) -> Query:
+        table, owns = self.table, self._owns[scope_type]
+        given = {name: bindparam(f"v_{name}", type_=table.c[name].type) for name in columns}
+        mine = and_(table.c.id == _ID, owns)
+        match kind:
+            case "get":
+                return Query(select(*self._columns).where(table.c.id == _ID, self._sees[scope_type]))
+            case "own":
+                return Query(select(*self._columns).where(mine))
+            case "lock":
+                return Query(select(*self._columns).where(mine).with_for_update(of=table))
+            case "insert":
+                inside = owns.cast(Boolean).label("inside")
+                return Query(insert(table).values(given).returning(*self._columns, inside))
+            case "purge":
+                return Query(delete(table).where(mine, table.c.deleted_at.is_not(None)).returning(table.c.id))
+            case _:
+                changed = (
+                    update(table)
+                    .where(mine, table.c.version == _VERSION)
+                    .values({**given, "version": table.c.version + 1, "updated_at": func.now()})
+                    .returning(*self._columns)
+                )
+                return with_record(changed) if kind == "change_alone" else Query(changed)
+
+    def _build_search(self, scope_type: ScopeType, shape: Any) -> SearchStatement:
+        visible: Select[Any] = select(*self._columns).where(self._sees[scope_type])
+        return SearchStatement(shape, visible, self.field, self.table.c.id)
+
+
+def _prefixed(values: Mapping[str, object]) -> dict[str, object]:
+    return {f"v_{name}": value for name, value in values.items()}

@@ -1,0 +1,238 @@
+"""The Directory over the database: where scopes lie, who holds which role, which credentials are good.
+
+Answers are cached only while the invalidation channel is trusted; otherwise every question reads through. An answer
+that was being read while something changed is not kept.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Text, Uuid, bindparam, select
+
+from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Address, Lineage, RoleBinding, Scope
+from actions.vocabulary import ScopeType
+from server.repositories.channel import Channel
+from server.repositories.database import Database, Query
+from server.repositories.rows import domains, keypairs, projects, role_bindings, users
+
+T = TypeVar("T")
+Key = tuple[str, str]
+_CAPACITY = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class DomainPlace:
+    id: UUID
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ThingPlace:
+    """A project or user: where it lies."""
+
+    domain_id: UUID
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """What a request's signature is checked with. ``usable``: key pair, user and domain are all in force."""
+
+    keypair_id: UUID
+    user_id: UUID
+    access_key: str
+    sealed_secret: bytes = field(repr=False)
+    usable: bool
+    allowed_addresses: tuple[str, ...]
+
+
+def _by(column: ColumnElement[str] | ColumnElement[UUID]) -> ColumnElement[bool]:
+    return column == bindparam("key", type_=column.type)
+
+
+_DOMAIN_COLUMNS = (domains.c.id, domains.c.deleted_at.is_not(None).label("deleted"))
+_DOMAIN_BY_NAME = Query(select(*_DOMAIN_COLUMNS).where(_by(domains.c.name)))
+_DOMAIN = Query(select(*_DOMAIN_COLUMNS).where(_by(domains.c.id)))
+_PROJECT = Query(
+    select(projects.c.domain_id, projects.c.deleted_at.is_not(None).label("deleted")).where(_by(projects.c.id))
+)
+_USER = Query(select(users.c.domain_id, users.c.deleted_at.is_not(None).label("deleted")).where(_by(users.c.id)))
+_BINDINGS = Query(
+    select(
+        role_bindings.c.role,
+        role_bindings.c.domain_id,
+        role_bindings.c.project_id,
+        role_bindings.c.expires_at,
+    )
+    .where(_by(role_bindings.c.user_id), role_bindings.c.deleted_at.is_(None))
+    .order_by(role_bindings.c.created_at, role_bindings.c.id)
+)
+_USABLE = (
+    keypairs.c.is_active
+    & keypairs.c.deleted_at.is_(None)
+    & (users.c.status == "active")
+    & users.c.deleted_at.is_(None)
+    & domains.c.deleted_at.is_(None)
+)
+_CREDENTIAL = Query(
+    select(
+        keypairs.c.id,
+        keypairs.c.user_id,
+        keypairs.c.sealed_secret,
+        users.c.allowed_client_ip,
+        _USABLE.label("usable"),
+    )
+    .select_from(
+        keypairs.join(users, keypairs.c.user_id == users.c.id).join(domains, users.c.domain_id == domains.c.id)
+    )
+    .where(keypairs.c.access_key == bindparam("key", type_=Text))
+)
+_KEYPAIR_OWNER = Query(select(keypairs.c.user_id).where(keypairs.c.id == bindparam("key", type_=Uuid)))
+
+
+class CachedDirectory:
+    """Implements ``actions.directory.Directory``."""
+
+    def __init__(self, database: Database, channel: Channel, asked: Callable[[str, str], None]) -> None:
+        self._database = database
+        self._channel = channel
+        self._asked = asked
+        self._cache: dict[Key, object] = {}
+        self._generation = 0
+        channel.listen(self._hear)
+
+    async def lineage(self, address: Address) -> Lineage | None:
+        match address.type:
+            case ScopeType.ADMIN:
+                return ADMIN_LINEAGE
+            case ScopeType.DOMAIN:
+                place = await self._answer(
+                    ("domain_name", address.ref), self._read_domain(_DOMAIN_BY_NAME, address.ref)
+                )
+                domain = place and await self._domain(place.id)
+                return _lineage(domain) if domain else None
+            case kind:
+                key = _uuid(address.ref)
+                return await self._thing(kind, key) if key else None
+
+    async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
+        key = ("bindings", str(principal_id))
+        return await self._answer(key, lambda: self.bindings_now(principal_id)) or ()
+
+    async def bindings_now(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
+        """The same, read from the database whatever the cache holds: for deciding whom an action could take over."""
+        rows = await self._database.fetch(_BINDINGS, {"key": principal_id})
+        return tuple(
+            RoleBinding(row["role"], _binding_lineage(row["domain_id"], row["project_id"]), row["expires_at"])
+            for row in rows
+        )
+
+    async def locate(self, entity: str, key: str) -> Lineage | None:
+        identity = _uuid(key)
+        if identity is None:
+            return None
+        match entity:
+            case "domain":
+                domain = await self._domain(identity)
+                return _lineage(domain) if domain else None
+            case "project" | "user":
+                return await self._thing(ScopeType(entity), identity)
+            case "keypair":
+                row = await self._database.fetchrow(_KEYPAIR_OWNER, {"key": identity})
+                return await self._thing(ScopeType.USER, row["user_id"]) if row else None
+            case _:
+                return None
+
+    async def credential(self, access_key: str, *, fresh: bool = False) -> StoredCredential | None:
+        """The credential of an access key. ``fresh`` reads the database, for a key that may just have been rotated."""
+        key = ("credential", access_key)
+        if fresh:
+            self._cache.pop(key, None)
+        return await self._answer(key, lambda: self._read_credential(access_key))
+
+    def forget(self, *keys: object) -> None:
+        """Drop answers that a committed change has made wrong; the words are those of the channel."""
+        for key in keys:
+            self._hear(str(key))
+
+    async def _domain(self, domain_id: UUID) -> DomainPlace | None:
+        return await self._answer(("domain", str(domain_id)), self._read_domain(_DOMAIN, domain_id))
+
+    async def _thing(self, kind: ScopeType, key: UUID) -> Lineage | None:
+        place = await self._answer(
+            (kind.value, str(key)), self._read_thing(_USER if kind is ScopeType.USER else _PROJECT, key)
+        )
+        domain = place and await self._domain(place.domain_id)
+        return _lineage(domain, Scope(kind, key), deleted=place.deleted) if place and domain else None
+
+    async def _answer(self, key: Key, read: Callable[[], Awaitable[T | None]]) -> T | None:
+        trusted = self._channel.trusted
+        if trusted and (cached := self._cache.get(key)) is not None:
+            self._asked(key[0], "hit")
+            return cast(T, cached)
+        self._asked(key[0], "miss" if trusted else "bypass")
+        generation = self._generation
+        answer = await read()
+        if answer is not None and trusted and generation == self._generation:
+            if len(self._cache) >= _CAPACITY:
+                self._cache.clear()
+            self._cache[key] = answer
+        return answer
+
+    def _read_domain(self, query: Query, key: object) -> Callable[[], Awaitable[DomainPlace | None]]:
+        async def read() -> DomainPlace | None:
+            row = await self._database.fetchrow(query, {"key": key})
+            return DomainPlace(row["id"], row["deleted"]) if row else None
+
+        return read
+
+    def _read_thing(self, query: Query, key: UUID) -> Callable[[], Awaitable[ThingPlace | None]]:
+        async def read() -> ThingPlace | None:
+            row = await self._database.fetchrow(query, {"key": key})
+            return ThingPlace(row["domain_id"], row["deleted"]) if row else None
+
+        return read
+
+    async def _read_credential(self, access_key: str) -> StoredCredential | None:
+        row = await self._database.fetchrow(_CREDENTIAL, {"key": access_key})
+        if row is None:
+            return None
+        allowed = tuple(row["allowed_client_ip"])
+        return StoredCredential(row["id"], row["user_id"], access_key, row["sealed_secret"], row["usable"], allowed)
+
+    def _hear(self, word: str) -> None:
+        """Forget what a word of the channel names. A user or domain takes the credentials that hang on it along."""
+        self._generation += 1
+        kind, _, key = word.partition(":")
+        if kind in ("*", "domain"):
+            self._cache.clear()
+            return
+        self._cache.pop((kind, key), None)
+        if kind == "user":
+            for cached in [name for name, value in self._cache.items() if _belongs(value, key)]:
+                del self._cache[cached]
+
+
+def _belongs(value: object, user: str) -> bool:
+    return isinstance(value, StoredCredential) and str(value.user_id) == user
+
+
+def _lineage(domain: DomainPlace, *inner: Scope, deleted: bool = False) -> Lineage:
+    return Lineage((*inner, Scope(ScopeType.DOMAIN, domain.id), ADMIN_SCOPE), deleted or domain.deleted)
+
+
+def _binding_lineage(domain_id: UUID | None, project_id: UUID | None) -> Lineage:
+    scopes = [Scope(ScopeType.PROJECT, project_id)] if project_id else []
+    scopes += [Scope(ScopeType.DOMAIN, domain_id)] if domain_id else []
+    return Lineage((*scopes, ADMIN_SCOPE))
+
+
+def _uuid(text: str) -> UUID | None:
+    """Ids have one spelling; any other names nothing."""
+    try:
+        key = UUID(text)
+    except ValueError:
+        return None
+    return key if str(key) == text.lower() else None

@@ -1,0 +1,106 @@
+"""``migrate``: the one way a database gets its schema, at the start of the server and in tests.
+
+Runs as the migrator, which owns the tables. The application's role is then given what it needs and no more: on the
+audit log it may insert and select, nothing else. A migration that changed something is itself recorded.
+"""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import uuid_utils.compat
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+import server.repositories.rows  # noqa: F401 - states the tables in `metadata`
+from audit.log import INSERT_MANY, columns_of, metadata
+from audit.record import VERSION, Columns, Phase, Record, canonical
+from server.repositories.database import CONNECT_SECONDS
+
+OLDEST_SERVER = 170000
+_ADVISORY_LOCK = 0x6D_69_67
+_APPEND_ONLY = "audit_record"
+
+
+class SchemaError(RuntimeError):
+    """The database cannot be brought to this program's schema; the message says why and what to do."""
+
+
+async def migrate(migrator_url: str, application_role: str) -> str:
+    """Bring the database up to date; returns the revision. Two servers that start at once take turns."""
+    async with _engine(migrator_url).connect() as connection:
+        version = (await connection.exec_driver_sql("SHOW server_version_num")).scalar_one()
+        if int(version) < OLDEST_SERVER:
+            raise SchemaError(f"PostgreSQL {OLDEST_SERVER // 10000} or newer is needed; this server is {version}")
+        await connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})")
+        await connection.commit()
+        before, after = await connection.run_sync(_upgrade)
+        plain = await asyncpg.connect(migrator_url, timeout=CONNECT_SECONDS)
+        try:
+            await plain.execute(_grants(application_role, owner=await plain.fetchval("SELECT current_user")))
+            if before != after:
+                await plain.execute(INSERT_MANY, *columns_of([_event(before, after)]))
+        finally:
+            await plain.close()
+    return after
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    before = MigrationContext.configure(connection).get_current_revision()
+    connection.commit()
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise SchemaError(f"the database's schema is not one of this program's: {error}") from error
+    connection.commit()
+    after = MigrationContext.configure(connection).get_current_revision()
+    connection.commit()
+    return before, str(after)
+
+
+def _grants(role: str, owner: str) -> str:
+    """The application's rights, stated anew at every start. An owner cannot be narrowed; it is told apart."""
+    if role == owner:
+        return "SELECT 1"
+    quoted = '"' + role.replace('"', '""') + '"'
+    tables = ", ".join(table.name for table in metadata.sorted_tables if table.name != _APPEND_ONLY)
+    return f"""
+        GRANT USAGE ON SCHEMA public TO {quoted};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {quoted};
+        REVOKE ALL ON {_APPEND_ONLY} FROM {quoted};
+        GRANT SELECT, INSERT ON {_APPEND_ONLY} TO {quoted};
+        GRANT USAGE, SELECT ON SEQUENCE directory_version TO {quoted};
+        GRANT SELECT ON alembic_version TO {quoted};
+    """
+
+
+def _event(before: str | None, after: str) -> Record:
+    """A migration's one event record, written after it committed."""
+    action_id, at = uuid.UUID(bytes=uuid_utils.compat.uuid7().bytes), datetime.now(UTC)
+    columns = Columns(action_id, Phase.DONE, at, "migrate_schema", "succeeded", "system:migrator", scope_type="admin")
+    told = {
+        "v": VERSION,
+        "id": str(action_id),
+        "phase": Phase.DONE,
+        "at": at,
+        "action": "migrate_schema",
+        "result": "succeeded",
+        "principal": {"kind": "system", "name": "system:migrator", "credential": None},
+        "changes": [{"field": "revision", "old": before, "new": after}],
+        "salt": uuid.uuid4().hex,
+        "sealed": [],
+    }
+    return Record(columns, canonical(told), None)
+
+
+def _engine(url: str) -> AsyncEngine:
+    return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)

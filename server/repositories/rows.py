@@ -1,0 +1,160 @@
+"""The tables, stated once in SQLAlchemy Core. The migrations make them; a test holds the two equal.
+
+Every kept thing has the columns of ``_kept``. Unique constraints are named ``uq_<table>__<column>``: the part after
+the last ``__`` is what a clash is reported by.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.schema import SchemaItem
+
+from audit.log import metadata
+
+_TIME = DateTime(timezone=True)
+
+
+def _kept(name: str, *columns: SchemaItem) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("created_at", _TIME, nullable=False, server_default=func.now()),
+        Column("updated_at", _TIME, nullable=False, server_default=func.now()),
+        Column("deleted_at", _TIME),
+        Column("version", Integer, nullable=False, server_default=text("1")),
+        *columns,
+    )
+
+
+domains = _kept(
+    "domain",
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    Column("total_resource_slots", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("allowed_vfolder_hosts", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("allowed_docker_registries", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("integration_id", Text),
+    UniqueConstraint("name", name="uq_domain__name"),
+)
+
+projects = _kept(
+    "project",
+    Column("domain_id", Uuid, ForeignKey("domain.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    UniqueConstraint("domain_id", "name", name="uq_project__domain_id__name"),
+)
+
+users = _kept(
+    "users",
+    Column("domain_id", Uuid, ForeignKey("domain.id"), nullable=False),
+    Column("username", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("full_name", Text, nullable=False, server_default=""),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("status", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("need_password_change", Boolean, nullable=False, server_default=text("false")),
+    Column("password_changed_at", _TIME, nullable=False, server_default=func.now()),
+    Column("allowed_client_ip", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("sudo_session_enabled", Boolean, nullable=False, server_default=text("false")),
+    UniqueConstraint("domain_id", "username", name="uq_users__domain_id__username"),
+    UniqueConstraint("domain_id", "email", name="uq_users__domain_id__email"),
+    Index("ix_users__created_at", "created_at", "id"),
+)
+
+keypairs = _kept(
+    "keypair",
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("domain_id", Uuid, ForeignKey("domain.id"), nullable=False),
+    Column("access_key", Text, nullable=False),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    Column("rate_limit", Integer, nullable=False, server_default=text("30000")),
+    Column("num_queries", BigInteger, nullable=False, server_default=text("0")),
+    Column("last_used", _TIME),
+    UniqueConstraint("access_key", name="uq_keypair__access_key"),
+    Index("ix_keypair__user_id", "user_id"),
+    Index("ix_keypair__domain_id", "domain_id"),
+)
+
+role_bindings = _kept(
+    "role_binding",
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("scope_type", Text, nullable=False),
+    Column("domain_id", Uuid, ForeignKey("domain.id")),
+    Column("project_id", Uuid, ForeignKey("project.id")),
+    Column("expires_at", _TIME),
+    Column("granted_by", Uuid),
+    Index("ix_role_binding__user_id", "user_id"),
+    Index("ix_role_binding__domain_id", "domain_id"),
+    Index("ix_role_binding__project_id", "project_id"),
+    Index(
+        "uq_role_binding__role",
+        "user_id",
+        "role",
+        "scope_type",
+        "domain_id",
+        "project_id",
+        unique=True,
+        postgresql_where=text("deleted_at IS NULL"),
+        postgresql_nulls_not_distinct=True,
+    ),
+)
+"""The scope is ``project_id``, else ``domain_id``, else admin; a binding in a project carries its domain too."""
+
+policy_versions = Table(
+    "policy_version",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("files", JSONB, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    Column("refused", Boolean, nullable=False, server_default=text("false")),
+)
+
+policy_activations = Table(
+    "policy_activation",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("digest", Text, ForeignKey("policy_version.digest"), nullable=False),
+    Column("at", _TIME, nullable=False, server_default=func.clock_timestamp()),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_policy_activation__at", "at"),
+)
+"""Which version was made active when, by whom and why. The latest row is the active pointer."""
+
+request_signatures = Table(
+    "request_signature",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("at", _TIME, nullable=False, server_default=func.now()),
+    Index("ix_request_signature__at", "at"),
+)
+
+subject_keys = Table(
+    "subject_key",
+    metadata,
+    Column("subject_id", Uuid, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=func.now()),
+)

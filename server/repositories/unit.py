@@ -1,0 +1,356 @@
+"""The unit of work: what a permit opens. It narrows every statement to the permit's scope and commits the change
+together with its audit record and the digest of the request's signature.
+
+It starts without a transaction: reads run on their own, and a handler that makes one guarded change writes it with
+``write_alone``, record and all in a single statement. A handler that needs more calls ``begin`` first. What became of
+a COMMIT whose connection broke is found out by ``Units.settle``.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import LargeBinary, bindparam, insert, literal_column, select
+from sqlalchemy.sql.dml import Delete, Insert, Update
+
+from actions.action import Lineage, Permit, PermitMisused, RoleBinding
+from actions.errors import Denied, Fault, Invalid, OutcomeUnknown, Unavailable
+from actions.hooks import FieldChange, Outcome, Result
+from actions.vocabulary import Effect
+from audit.log import COLUMN_NAMES, audit_record
+from audit.record import Phase, Record
+from server.repositories.database import (
+    WRITE_SECONDS,
+    Connection,
+    Database,
+    Query,
+    Row,
+    errors,
+    is_connection_loss,
+)
+from server.repositories.rows import request_signatures
+
+T = TypeVar("T")
+
+_END_BACKEND = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
+
+_INSERT_RECORD = Query(insert(audit_record).values({name: bindparam(f"r_{name}") for name in COLUMN_NAMES}))
+_INSERT_SIGNATURE = Query(insert(request_signatures).values(digest=bindparam("digest")))
+_RECORD_EXISTS = Query(
+    select(audit_record.c.result).where(
+        audit_record.c.action_id == bindparam("action_id"), audit_record.c.phase == bindparam("phase")
+    )
+)
+
+
+def with_record(change: Update | Insert | Delete) -> Query:
+    """A change that writes its own record and signature: if the change touches no row, nothing is written at all."""
+    changed = change.cte("change")
+    columns = [bindparam(f"r_{name}", type_=audit_record.c[name].type) for name in COLUMN_NAMES]
+    record = (
+        insert(audit_record)
+        .from_select(COLUMN_NAMES, select(*columns).select_from(changed))
+        .returning(literal_column("1"))
+        .cte("record")
+    )
+    digest = bindparam("digest", type_=LargeBinary)
+    signature = (
+        insert(request_signatures)
+        .from_select(["digest"], select(digest).select_from(changed).where(digest.is_not(None)))
+        .returning(literal_column("1"))
+        .cte("signature")
+    )
+    return Query(select(changed).add_cte(record, signature))
+
+
+class Recording(Protocol):
+    async def record(self, outcome: Outcome, phase: Phase = ..., result: Result | None = ...) -> Record: ...
+    async def close(self, outcome: Outcome, result: Result) -> None: ...
+
+
+class HeldRoles(Protocol):
+    async def bindings_now(self, principal_id: UUID) -> tuple[RoleBinding, ...]: ...
+    def forget(self, *keys: object) -> None: ...
+
+
+class Unit:
+    """One unit of work. Handlers read and write through it; only ``Units`` makes one."""
+
+    def __init__(self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units") -> None:
+        self.permit = permit
+        self.outcome = outcome
+        self._phase = phase
+        self._units = units
+        self._transaction: Connection | None = None
+        self._stack = AsyncExitStack()
+        self._dirty = False
+        controls = permit.action.spec.controls_principal
+        self._cleared = controls is None or bool(controls.fields)
+        self._reached = False
+        self._stale: list[object] = []
+        scope = permit.lineage.scope
+        self._scope: Mapping[str, object] = {"scope_id": scope.id, "principal_id": permit.action.principal.id}
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._transaction is not None
+
+    # -- reading and writing --------------------------------------------------------------------------------------
+
+    async def read(self, query: Query, **values: object) -> Row | None:
+        values.update(self._scope)
+        if self._transaction is None:
+            return await self._units.database.fetchrow(query, values)
+        with errors():
+            return await self._transaction.fetchrow(query.sql, *query.arguments(values))
+
+    async def read_all(self, query: Query, **values: object) -> list[Row]:
+        values.update(self._scope)
+        if self._transaction is None:
+            return await self._units.database.fetch(query, values)
+        with errors():
+            return await self._transaction.fetch(query.sql, *query.arguments(values))
+
+    async def begin(self) -> None:
+        """Open a transaction, in which all that follows happens together. Once is enough; more do no harm."""
+        if self.permit.action.spec.effect is Effect.NONE:
+            raise PermitMisused(f"{self.permit.action.spec.name} only reads, so it begins no transaction")
+        if self._transaction is None:
+            connection = await self._stack.enter_async_context(self._units.database.connection())
+            with errors():
+                await connection.execute("BEGIN")
+            self._transaction = connection
+
+    async def write(self, query: Query, **values: object) -> Row | None:
+        """Write inside the transaction; the record follows at the end."""
+        if self._transaction is None:
+            raise PermitMisused("a write outside a transaction would go unrecorded")
+        values.update(self._scope)
+        self._dirty = True
+        with errors():
+            return await self._transaction.fetchrow(query.sql, *query.arguments(values))
+
+    async def write_alone(self, query: Query, again: Query, **values: object) -> Row | None:
+        """One guarded change with its record in one statement (made by ``with_record``). None: it changed no row.
+
+        ``again`` reads the changed row once more, should the connection break after the commit.
+        """
+        if self._transaction is not None or self._dirty:
+            raise PermitMisused("a lone write stands alone in its unit of work")
+        if self.permit.action.spec.effect is Effect.NONE:
+            raise PermitMisused(f"{self.permit.action.spec.name} only reads")
+        self._check_cleared()
+        record = await self._units.recorder.record(self.outcome, self._phase, self._foretold)
+        values.update(self._scope)
+        values.update(_record_values(record), digest=self.permit.action.context.replay_digest)
+        async with self._units.database.connection() as connection:
+            work = connection.fetchrow(query.sql, *query.arguments(values))
+            row, lost = await self._to_the_end(connection, work, lambda row: row is not None)
+        return await self.read(again, **values) if lost else row
+
+    # -- what a handler must say -----------------------------------------------------------------------------------
+
+    def targets(self, key: object, lineage: Lineage) -> None:
+        """Name what the action acts on, for the record."""
+        self.outcome.target = str(key)
+        self.outcome.target_lineage = lineage
+
+    def changes(self, changes: tuple[FieldChange, ...], subject: UUID | None) -> None:
+        """Name what changes, for the record; ``subject`` is whom the personal fields are about."""
+        controls = self.permit.action.spec.controls_principal
+        if (
+            controls is not None
+            and controls.fields
+            and controls.touched_by(frozenset(change.name for change in changes))
+        ):
+            self._cleared = self._reached
+        self.outcome.changes = changes
+        self.outcome.subject = subject
+
+    def makes_stale(self, *keys: object) -> None:
+        """Directory answers that this change makes wrong, forgotten by this worker the moment it is committed."""
+        self._stale.extend(keys)
+
+    async def require_reach(self, principal_id: UUID) -> None:
+        """Law 5: an action that can take over an account needs to reach all that the account reaches."""
+        self._cleared = self._reached = True
+        if principal_id == self.permit.action.principal.id:
+            return
+        held = await self._units.directory.bindings_now(principal_id)
+        if not self.permit.authority.covers(held):
+            raise Denied("the target reaches further than the caller", "This account may do things that you may not.")
+
+    def require_grant(self, role: str, lineage: Lineage, until: datetime | None) -> None:
+        """Law 5: no one grants more than they hold, nor for longer."""
+        try:
+            held = self.permit.authority.grants(role, lineage, until)
+        except ValueError:
+            kind = lineage.scope.type
+            raise Invalid(
+                "The role is not one of this scope.",
+                errors=[Fault("/role", f"cannot be held in a scope of type {kind}")],
+            ) from None
+        if not held:
+            raise Denied("the role reaches further than the grantor", "You cannot grant what you do not hold yourself.")
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Write the record and the signature into the transaction, and commit. Without one there is nothing to do."""
+        connection = self._transaction
+        if connection is None or not self._dirty:
+            return
+        self._check_cleared()
+        record = await self._units.recorder.record(self.outcome, self._phase, self._foretold)
+        values = _record_values(record)
+        digest = self.permit.action.context.replay_digest
+        with errors():
+            if digest is not None and self._phase is not Phase.OUTCOME:
+                await connection.execute(_INSERT_SIGNATURE.sql, digest)
+            await connection.execute(_INSERT_RECORD.sql, *_INSERT_RECORD.arguments(values))
+        self._transaction = None
+        await self._to_the_end(connection, connection.execute("COMMIT"), lambda _: True)
+
+    async def close(self) -> None:
+        """Roll back what was not committed, and give the connection back."""
+        if self._transaction is not None:
+            connection, self._transaction = self._transaction, None
+            try:
+                async with asyncio.timeout(1):
+                    await connection.execute("ROLLBACK")
+            except Exception:
+                connection.terminate()
+        await self._stack.aclose()
+
+    @property
+    def _foretold(self) -> Result:
+        return Result.PENDING if self._phase is Phase.INTENT else Result.SUCCEEDED
+
+    def _check_cleared(self) -> None:
+        if not self._cleared:
+            raise PermitMisused(
+                f"{self.permit.action.spec.name} can take over an account, and nobody asked whether it may"
+            )
+
+    def _committed(self) -> None:
+        self.outcome.recorded = True
+        self._units.directory.forget(*self._stale)
+
+    async def _to_the_end(
+        self, connection: Connection, work: Coroutine[Any, Any, T], took_place: Callable[[T], bool]
+    ) -> tuple[T | None, bool]:
+        """Run a statement that commits. A caller that hangs up does not interrupt it, and a connection that breaks
+        does not leave its fate open. Returns the answer, or that it was lost though the commit took place."""
+        task = asyncio.ensure_future(work)
+        try:
+            answer = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                if took_place(await task):
+                    self._committed()
+            raise
+        except Exception as error:
+            if not is_connection_loss(error):
+                with errors():
+                    raise
+            await self._units.settle(connection, self.outcome, self._phase)
+            self._committed()
+            return None, True
+        if took_place(answer):
+            self._committed()
+        return answer, False
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A commit whose fate could not be asked: the backend it ran on, and the account of its action."""
+
+    backend: str
+    outcome: Outcome
+    phase: Phase
+
+
+class Units:
+    """Opens units of work: the database's side of the pipeline."""
+
+    def __init__(self, database: Database, directory: HeldRoles, recorder: Recording) -> None:
+        self.database = database
+        self.directory = directory
+        self.recorder = recorder
+        self.unsettled: deque[Unsettled] = deque(maxlen=10_000)
+
+    @asynccontextmanager
+    async def open(self, permit: Permit, outcome: Outcome, phase: Phase = Phase.DONE) -> AsyncIterator[Unit]:
+        """One unit of work on a permit, committed when the block ends well and rolled back when it does not."""
+        permit.spend()
+        unit = Unit(permit, outcome, phase, self)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                yield unit
+                await unit.commit()
+        except TimeoutError as error:
+            raise Unavailable("The change took too long and was not made.", reason="deadline-exceeded") from error
+        finally:
+            await asyncio.shield(unit.close())
+
+    async def settle(self, lost: Connection, outcome: Outcome, phase: Phase) -> None:
+        """Find out what became of a commit whose connection broke: returns if it took place.
+
+        Raises ``Unavailable`` if nothing was done, ``OutcomeUnknown`` if the database cannot be asked; ``sweep`` then
+        asks again later.
+        """
+        case = Unsettled(lost.get_settings().application_name, outcome, phase)
+        lost.terminate()
+        try:
+            took_place = await self._fate(case)
+        except Exception as error:
+            self.unsettled.append(case)
+            raise OutcomeUnknown(str(outcome.action.id)) from error
+        if not took_place:
+            raise Unavailable("The database went away before the change was made.", reason="database-unavailable")
+
+    async def sweep(self) -> int:
+        """Ask again about the commits left open; a change that was not made gets a closing record. Returns how many
+        were closed. Raises ``Unavailable`` while the database cannot be reached."""
+        closed = 0
+        while self.unsettled:
+            case = self.unsettled[0]
+            if not await self._fate(case):
+                await self.recorder.close(case.outcome, Result.FAILED)
+            self.unsettled.popleft()
+            closed += 1
+        return closed
+
+    async def _fate(self, case: Unsettled) -> bool:
+        """Whether a commit took place. The backend is made to end first, which fixes the fate of its transaction
+        either way; then the record, which commits with the change, is looked for."""
+        with errors():
+            async with asyncio.timeout(2):
+                asking = await self._reconnect()
+                try:
+                    while await asking.fetch(_END_BACKEND, case.backend):  # noqa: ASYNC110 - nothing tells, so it is asked
+                        await asyncio.sleep(0.02)
+                    values = {"action_id": case.outcome.action.id, "phase": case.phase}
+                    return await asking.fetchval(_RECORD_EXISTS.sql, *_RECORD_EXISTS.arguments(values)) is not None
+                finally:
+                    asking.terminate()
+
+    async def _reconnect(self) -> Connection:
+        """A connection, tried for until the caller's time is up: a database that restarts is soon back."""
+        while True:
+            try:
+                return await self.database.connect("settle")
+            except Exception as error:
+                if not is_connection_loss(error):
+                    raise
+            await asyncio.sleep(0.05)
+
+
+def _record_values(record: Record) -> dict[str, object]:
+    return {f"r_{name}": value for name, value in zip(COLUMN_NAMES, record.row(), strict=True)}

@@ -1,0 +1,1 @@
+"""Services: the rules of each entity, and which handler carries out which declared action."""

@@ -1,0 +1,170 @@
+"""The generic service: the standard operations of an entity, with a hook wherever an entity has a rule of its own.
+
+A service pairs every declared spec of its entity with a handler. It reads and writes through its repository and the
+unit of work alone, and says what an action targets and changes by doing so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import uuid_utils.compat
+from pydantic import BaseModel
+
+from actions.errors import Conflict, Fault, Invalid
+from actions.model import Kept
+from actions.processor import Given, Handler, Offer, Prepare
+from actions.query import Page, to_querier
+from actions.standard import Spec
+from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Operation, ScopeType
+from server.repositories.base import Repository
+from server.repositories.database import Row
+from server.repositories.unit import Unit
+
+Item = TypeVar("Item", bound=Kept)
+ATTEMPTS = 2
+"""A change that finds its row changed since it was read is tried once more."""
+
+
+def new_id() -> UUID:
+    """A fresh id. Ids grow with time (UUID version 7), which keeps indexes compact."""
+    return UUID(bytes=uuid_utils.compat.uuid7().bytes)
+
+
+class Service(Generic[Item]):
+    def __init__(self, repository: Repository[Item], specs: Sequence[Spec]) -> None:
+        self.repository = repository
+        self.specs = tuple(specs)
+
+    # -- what it offers -----------------------------------------------------------------------------------------------
+
+    def handlers(self) -> Mapping[Operation, Handler[Unit]]:
+        """The handler of each operation; an entity adds its own to the standard ones."""
+        return {
+            CREATE: self.create,
+            GET: self.get,
+            SEARCH: self.search,
+            UPDATE: self.update,
+            DELETE: self.delete,
+            PURGE: self.purge,
+            RESTORE: self.restore,
+        }
+
+    def preparations(self) -> Mapping[Operation, Prepare]:
+        """Work to be done before a unit of work opens."""
+        return {}
+
+    def offers(self) -> Iterator[Offer[Unit]]:
+        handlers, preparations = self.handlers(), self.preparations()
+        for spec in self.specs:
+            yield Offer(spec, handlers[spec.operation], preparations.get(spec.operation))
+
+    # -- the rules of an entity, to be overridden -----------------------------------------------------------------
+
+    def values(self, unit: Unit, given: Given[Any]) -> Mapping[str, object]:
+        """The columns of a new row, its id apart."""
+        return dict(given.input.model_dump())
+
+    async def after_create(self, unit: Unit, row: Row) -> None: ...
+
+    async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
+        """A rule on any change of a row, restoring and soft-deleting included."""
+
+    async def after_change(self, unit: Unit, row: Row) -> None: ...
+
+    async def before_purge(self, unit: Unit, row: Row) -> None: ...
+
+    def needs_transaction(self, values: Mapping[str, object]) -> bool:
+        """Whether a change needs more than its one statement."""
+        return False
+
+    def stale(self, row: Row) -> tuple[str, ...]:
+        """The Directory's answers that a change of this row makes wrong, in the words of the channel."""
+        return ()
+
+    # -- the standard operations ---------------------------------------------------------------------------------------
+
+    async def create(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        await unit.begin()
+        row = await self.insert(unit, self.values(unit, given))
+        return self.repository.item(row)
+
+    async def insert(self, unit: Unit, values: Mapping[str, object]) -> Row:
+        row = await self.repository.insert(unit, {"id": new_id(), **values})
+        self.repository.tell_created(unit, row)
+        unit.makes_stale(*self.stale(row))
+        await self.after_create(unit, row)
+        return row
+
+    async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        return self.repository.item(await self.repository.get(unit, given.target_id))
+
+    async def search(self, unit: Unit, given: Given[Any]) -> Page[Item]:
+        return await self.repository.search(unit, to_querier(given.input, self.repository.standard.orders))
+
+    async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        values = given.input.model_dump(exclude_unset=True)
+        faults = [
+            Fault(f"/{name}", "cannot be null")
+            for name, value in values.items()
+            if value is None and not self._nullable(name)
+        ]
+        if faults:
+            raise Invalid("The input is not valid.", errors=faults)
+        return self.repository.item(await self.change(unit, given, values))
+
+    async def delete(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        return self.repository.item(await self.change(unit, given, {"deleted_at": datetime.now(UTC)}))
+
+    async def restore(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        return self.repository.item(await self.change(unit, given, {"deleted_at": None}))
+
+    async def purge(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        await unit.begin()
+        row = await self.repository.own(unit, given.target_id)
+        await self._guard_account(unit, row, frozenset({"id"}))
+        if not row["deleted"]:
+            raise Conflict("Only what has been deleted can be purged.", reason="not-deleted")
+        await self.before_purge(unit, row)
+        unit.makes_stale(*self.stale(row))
+        await self.repository.purge(unit, row)
+        return self.repository.item(row)
+
+    async def change(self, unit: Unit, given: Given[Any], values: Mapping[str, object]) -> Row:
+        """Read a row that the scope owns, hold it to the rules, change it; once more if it changed meanwhile."""
+        if self.needs_transaction(values):
+            await unit.begin()
+        for _ in range(ATTEMPTS):
+            row = await self.repository.own(unit, given.target_id)
+            _refuse_if_settled(row, values)
+            await self._guard_account(unit, row, frozenset(values))
+            await self.before_change(unit, row, values)
+            if not values:
+                return row
+            unit.makes_stale(*self.stale(row))
+            changed = await self.repository.change(unit, row, values)
+            if changed is not None:
+                await self.after_change(unit, changed)
+                return changed
+        raise Conflict("It is being changed by others just now. Try again.", reason="version-clash")
+
+    async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
+        """Law 5, wherever the spec says that an account could be taken over."""
+        controls = unit.permit.action.spec.controls_principal
+        owner = self.repository.lineage(row).id_of(ScopeType.USER)
+        if controls is not None and owner is not None and controls.touched_by(changed):
+            await unit.require_reach(owner)
+
+    def _nullable(self, name: str) -> bool:
+        column = self.repository.table.c.get(name)
+        return column is not None and bool(column.nullable)
+
+
+def _refuse_if_settled(row: Row, values: Mapping[str, object]) -> None:
+    """A soft-deleted thing refuses every write but restore and purge; what lives cannot be restored."""
+    restoring = "deleted_at" in values and values["deleted_at"] is None
+    if row["deleted"] and not restoring:
+        raise Conflict("It is deleted. Restore it first, or purge it.", reason="deleted")
+    if restoring and not row["deleted"]:
+        raise Conflict("It is not deleted.", reason="not-deleted")

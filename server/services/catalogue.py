@@ -1,0 +1,115 @@
+"""The catalogue: every declared action paired with what carries it out, here and nowhere else.
+
+The program refuses to start when a declaration and its service or repository disagree. Adding an entity adds a line
+to ``build``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from actions.entities import ALL_SPECS
+from actions.processor import Offer
+from actions.query import Filter
+from actions.standard import Spec
+from actions.vocabulary import CREATE, SEARCH, UPDATE, Effect, declaration_faults
+from server.keyring import KeyRing
+from server.passwords import Passwords
+from server.repositories.base import Repository
+from server.repositories.domains import DomainRepository
+from server.repositories.installation import InstallationRepository
+from server.repositories.keypairs import KeypairRepository
+from server.repositories.policies import PolicyRepository
+from server.repositories.role_bindings import RoleBindingRepository
+from server.repositories.unit import Unit
+from server.repositories.users import UserRepository
+from server.services.base import Service
+from server.services.domains import DomainService
+from server.services.installation import InstallationService
+from server.services.keypairs import KeypairService
+from server.services.policies import PolicyService
+from server.services.role_bindings import RoleBindingService
+from server.services.users import UserService
+
+
+class CatalogueError(RuntimeError):
+    """Declarations and implementations disagree; the message lists every place."""
+
+
+class Offering(Protocol):
+    """What the catalogue needs of a service."""
+
+    @property
+    def specs(self) -> Sequence[Spec]: ...
+
+    def offers(self) -> Iterator[Offer[Unit]]: ...
+
+
+Catalogue = Mapping[Spec, Offer[Unit]]
+
+
+def build(passwords: Passwords, ring: KeyRing) -> Catalogue:
+    """The whole catalogue. Raises ``CatalogueError``."""
+    users, bindings = UserRepository(), RoleBindingRepository()
+    return pair(
+        DomainService(DomainRepository(), users),
+        UserService(users, bindings, passwords),
+        KeypairService(KeypairRepository(), ring),
+        RoleBindingService(bindings, users),
+        PolicyService(PolicyRepository()),
+        InstallationService(InstallationRepository(), passwords, ring),
+        declared=ALL_SPECS,
+    )
+
+
+def pair(*services: Offering, declared: tuple[Spec, ...]) -> Catalogue:
+    """Pair specs with offers, and check what can be checked before the first request."""
+    offers = [offer for service in services for offer in service.offers()]
+    catalogue = {offer.spec: offer for offer in offers}
+    faults = list(declaration_faults(declared))
+    faults += [f"{spec.name}: declared, but no service offers it" for spec in declared if spec not in catalogue]
+    faults += [f"{spec.name}: offered, but not declared" for spec in catalogue if spec not in declared]
+    if len(offers) != len(catalogue):
+        faults.append("an action is offered twice")
+    for offer in offers:
+        faults += _offer_faults(offer)
+    for service in services:
+        if isinstance(service, Service):
+            faults += _service_faults(service)
+    if faults:
+        raise CatalogueError("the catalogue does not hold together:\n  " + "\n  ".join(faults))
+    return catalogue
+
+
+def _offer_faults(offer: Offer[Unit]) -> Iterator[str]:
+    if (offer.spec.effect is Effect.OUTSIDE) != (offer.effect is not None and offer.conclude is not None):
+        yield f"{offer.spec.name}: `effect` and `conclude` belong to an effect outside the database, and to no other"
+
+
+def _service_faults(service: Service[Any]) -> Iterator[str]:
+    repository: Repository[Any] = service.repository
+    for spec in service.specs:
+        if spec.scope_type not in repository.scope_types:
+            yield f"{spec.name}: its repository cannot narrow to the scope {spec.scope_type}"
+        if spec.operation in (CREATE, UPDATE):
+            moved = repository.scope_columns() & spec.input.model_fields.keys()
+            if spec.operation == UPDATE and moved:
+                yield f"{spec.name}: {', '.join(sorted(moved))} decides where a row lies and cannot be changed"
+        if spec.operation == SEARCH:
+            yield from _search_faults(spec, repository)
+
+
+def _search_faults(spec: Spec, repository: Repository[Any]) -> Iterator[str]:
+    fields = set(repository.standard.filter.model_fields) - set(Filter.model_fields)
+    for name in sorted(fields | set(repository.standard.orders)):
+        try:
+            column = repository.field(name)
+        except KeyError:
+            yield f"{spec.name}: there is no column behind the field '{name}'"
+            continue
+        if name in repository.standard.orders and getattr(column, "nullable", False):
+            yield f"{spec.name}: '{name}' can be null, so nothing can be ordered by it"
+    for name in repository.output.model_fields:
+        try:
+            repository.field(name)
+        except KeyError:
+            yield f"{spec.name}: there is no column behind the output field '{name}'"

@@ -1,0 +1,41 @@
+"""The rules of domains: none is purged while anything lies in it, and none goes that holds the last superadmin."""
+
+from collections.abc import Mapping
+
+from actions.entities.domain import SPECS, Domain
+from actions.errors import Conflict
+from server.repositories.database import Row
+from server.repositories.domains import DomainRepository
+from server.repositories.unit import Unit
+from server.repositories.users import UserRepository
+from server.services.base import Service
+
+
+class DomainService(Service[Domain]):
+    def __init__(self, domains: DomainRepository, users: UserRepository) -> None:
+        super().__init__(domains, SPECS)
+        self._domains = domains
+        self._users = users
+
+    def values(self, unit: Unit, given: object) -> Mapping[str, object]:
+        """Caps and lists that are not given start empty."""
+        return {name: value for name, value in super().values(unit, given).items() if value is not None}  # type: ignore[arg-type]
+
+    def needs_transaction(self, values: Mapping[str, object]) -> bool:
+        return "deleted_at" in values
+
+    async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
+        if "deleted_at" in values:
+            await self._users.guard_superadmins(unit)
+
+    async def after_change(self, unit: Unit, row: Row) -> None:
+        if unit.in_transaction:
+            await self._users.keep_a_superadmin(unit)
+
+    async def before_purge(self, unit: Unit, row: Row) -> None:
+        if contents := await self._domains.contents(unit, row["id"]):
+            listed = ", ".join(f"{count} {kind}" for kind, count in contents.items())
+            raise Conflict(f"Still in it: {listed}.", reason="in-use", extra={"used_by": contents})
+
+    def stale(self, row: Row) -> tuple[str, ...]:
+        return (f"domain:{row['id']}",)

@@ -1,0 +1,65 @@
+"""The rules of role bindings: no one grants more than they hold, nor for longer; the last superadmin's stays."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from actions.action import Lineage
+from actions.directory import SUPERADMIN
+from actions.entities.role_binding import SPECS, RoleBinding
+from actions.errors import Fault, Invalid
+from actions.processor import Given
+from actions.vocabulary import ScopeType
+from server.repositories.database import Row
+from server.repositories.role_bindings import RoleBindingRepository
+from server.repositories.unit import Unit
+from server.repositories.users import UserRepository
+from server.services.base import Service
+
+
+class RoleBindingService(Service[RoleBinding]):
+    def __init__(self, bindings: RoleBindingRepository, users: UserRepository) -> None:
+        super().__init__(bindings, SPECS)
+        self._users = users
+
+    def values(self, unit: Unit, given: Given[Any]) -> Mapping[str, object]:
+        """A binding is made in the scope that the address names."""
+        lineage, wanted = unit.permit.lineage, given.input
+        _refuse_past(wanted.expires_at)
+        unit.require_grant(wanted.role, lineage, wanted.expires_at)
+        return {
+            **wanted.model_dump(),
+            "scope_type": lineage.scope.type.value,
+            "domain_id": lineage.id_of(ScopeType.DOMAIN),
+            "project_id": lineage.id_of(ScopeType.PROJECT),
+            "granted_by": unit.permit.action.principal.id,
+        }
+
+    def needs_transaction(self, values: Mapping[str, object]) -> bool:
+        return bool(values)
+
+    async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
+        if "expires_at" in values:
+            until = values["expires_at"]
+            assert until is None or isinstance(until, datetime)  # the input model saw to it  # noqa: S101
+            _refuse_past(until)
+            unit.require_grant(row["role"], self._held_in(row), until)
+        if unit.in_transaction and row["role"] == SUPERADMIN:
+            await self._users.guard_superadmins(unit)
+
+    async def after_change(self, unit: Unit, row: Row) -> None:
+        if row["role"] == SUPERADMIN:
+            await self._users.keep_a_superadmin(unit)
+
+    def stale(self, row: Row) -> tuple[str, ...]:
+        return (f"bindings:{row['user_id']}",)
+
+    def _held_in(self, row: Row) -> Lineage:
+        """The scope that the role is held in: where the row lies, the holder's own scope apart."""
+        lies = self.repository.lineage(row)
+        return Lineage(tuple(scope for scope in lies.scopes if scope.type is not ScopeType.USER))
+
+
+def _refuse_past(moment: datetime | None) -> None:
+    if moment is not None and moment <= datetime.now(UTC):
+        raise Invalid("The end has passed.", errors=[Fault("/expires_at", "lies in the past")])

@@ -1,0 +1,161 @@
+"""The rules of users: membership comes with creation, the last superadmin stays, passwords never leave."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from actions.action import ADMIN_SCOPE, Lineage, Scope
+from actions.entities import ALL_SPECS
+from actions.entities.user import (
+    CHANGE_PASSWORD,
+    CHECK,
+    RESET_PASSWORD,
+    SPECS,
+    WHOAMI,
+    AllowedActions,
+    Authorized,
+    HeldRole,
+    Identity,
+    User,
+    UserStatus,
+)
+from actions.errors import Fault, Invalid
+from actions.hooks import FieldChange
+from actions.processor import Given, Handler, Prepare
+from actions.vocabulary import CREATE, Operation, ScopeType
+from server.passwords import Passwords
+from server.repositories.database import Row
+from server.repositories.role_bindings import RoleBindingRepository
+from server.repositories.unit import Unit
+from server.repositories.users import UserRepository
+from server.services.base import Service, new_id
+
+MEMBER = "domain_member"
+
+
+class UserService(Service[User]):
+    def __init__(self, users: UserRepository, bindings: RoleBindingRepository, passwords: Passwords) -> None:
+        super().__init__(users, SPECS)
+        self._users = users
+        self._bindings = bindings
+        self._passwords = passwords
+
+    def handlers(self) -> Mapping[Operation, Handler[Unit]]:
+        return {
+            **super().handlers(),
+            RESET_PASSWORD: self.reset_password,
+            CHANGE_PASSWORD: self.change_password,
+            WHOAMI: self.whoami,
+            CHECK: self.check,
+        }
+
+    def preparations(self) -> Mapping[Operation, Prepare]:
+        """Hashing is slow on purpose, so it is done before a unit of work opens."""
+
+        def hashing(field: str) -> Prepare:
+            async def prepare(given: Given[Any]) -> str:
+                return await self._passwords.hash(getattr(given.input, field).get_secret_value())
+
+            return prepare
+
+        return {
+            CREATE: hashing("password"),
+            RESET_PASSWORD: hashing("password"),
+            CHANGE_PASSWORD: hashing("new_password"),
+        }
+
+    def values(self, unit: Unit, given: Given[Any]) -> Mapping[str, object]:
+        domain = unit.permit.lineage.id_of(ScopeType.DOMAIN)
+        return {
+            "domain_id": domain,
+            **given.input.model_dump(exclude={"password"}),
+            "password_hash": given.prepared,
+        }
+
+    async def after_create(self, unit: Unit, row: Row) -> None:
+        """Membership of the domain is a binding, made in the same transaction and under law 5."""
+        home = Lineage((Scope(ScopeType.DOMAIN, row["domain_id"]), ADMIN_SCOPE))
+        unit.require_grant(MEMBER, home, None)
+        binding = {
+            "id": new_id(),
+            "user_id": row["id"],
+            "role": MEMBER,
+            "scope_type": ScopeType.DOMAIN.value,
+            "domain_id": row["domain_id"],
+            "granted_by": unit.permit.action.principal.id,
+        }
+        await self._bindings.insert(unit, binding)
+        unit.outcome.changes += (FieldChange("role", None, MEMBER),)
+
+    def needs_transaction(self, values: Mapping[str, object]) -> bool:
+        return bool({"status", "deleted_at"} & values.keys())
+
+    async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
+        if unit.in_transaction:
+            await self._users.guard_superadmins(unit)
+
+    async def after_change(self, unit: Unit, row: Row) -> None:
+        if unit.in_transaction and (row["deleted"] or row["status"] != UserStatus.ACTIVE):
+            await self._users.keep_a_superadmin(unit)
+
+    async def before_purge(self, unit: Unit, row: Row) -> None:
+        unit.makes_stale(*(f"credential:{key}" for key in await self._users.access_keys(unit, row["id"])))
+        await self._users.purge_belongings(unit, row["id"])
+
+    def stale(self, row: Row) -> tuple[str, ...]:
+        return (f"user:{row['id']}", f"bindings:{row['id']}")
+
+    async def reset_password(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        values = {
+            "password_hash": given.prepared,
+            "password_changed_at": datetime.now(UTC),
+            "need_password_change": True,
+        }
+        return self.repository.item(await self.change(unit, given, values))
+
+    async def change_password(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        stored = await self._users.password_hash(unit, given.target_id)
+        if not await self._passwords.verify(stored, given.input.old_password.get_secret_value()):
+            raise Invalid(
+                "The old password is wrong.", reason="wrong-password", errors=[Fault("/old_password", "is wrong")]
+            )
+        values = {
+            "password_hash": given.prepared,
+            "password_changed_at": datetime.now(UTC),
+            "need_password_change": False,
+        }
+        return self.repository.item(await self.change(unit, given, values))
+
+    async def check(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        return Authorized(echo=given.input.echo)
+
+    async def whoami(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        """Who the scope's user is; the roles and allowed actions are the caller's own standing."""
+        row = await self.repository.get(unit, given.target_id)
+        standing, principal = unit.permit.authority, unit.permit.action.principal
+        places: dict[Scope, Lineage] = {unit.permit.lineage.scope: unit.permit.lineage}
+        places |= {binding.lineage.scope: binding.lineage for binding in standing.live}
+        return Identity(
+            id=row["id"],
+            username=row["username"],
+            access_key=principal.credential,
+            domain_id=row["domain_id"],
+            bindings=[
+                HeldRole(role=held.role, expires_at=held.expires_at, **_scope(held.lineage.scope))
+                for held in standing.live
+            ],
+            allowed=[
+                AllowedActions(actions=_names(standing.allowed(lineage)), **_scope(lineage.scope))
+                for lineage in places.values()
+            ],
+        )
+
+
+def _scope(scope: Scope) -> dict[str, Any]:
+    return {"scope_type": scope.type, "scope_id": scope.id}
+
+
+def _names(permissions: frozenset[object]) -> list[str]:
+    return [spec.name for spec in ALL_SPECS if spec.permission in permissions and not spec.internal]

@@ -1,0 +1,107 @@
+"""The settings: from the environment (``CHAMBERLAIN_...``) or a TOML file that ``CHAMBERLAIN_CONFIG`` names.
+
+The environment wins. A setting that is unknown or out of range stops the start with its name and what is wrong.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "CHAMBERLAIN_"
+CONFIG = "CHAMBERLAIN_CONFIG"
+_CLIENT_VARIABLES = frozenset({"CHAMBERLAIN_ENDPOINT", "CHAMBERLAIN_ACCESS_KEY", "CHAMBERLAIN_SECRET_KEY", CONFIG})
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it."""
+
+
+def _default_data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "chamberlain"
+
+
+class Settings(BaseSettings):
+    """Every setting of the server. Field names are the environment's, lower-case and without the prefix."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Database, keys and credentials.json.")
+    policy_dir: Path = Field(
+        default=Path(__file__).resolve().parents[1] / "policies", description="The folder of Casbin files."
+    )
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8080
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9090
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(default_factory=lambda: min(os.cpu_count() or 1, 4))
+    database_url: SecretStr | None = Field(
+        default=None, description="A PostgreSQL of your own, as the application's role; unset: the embedded one."
+    )
+    migrator_database_url: SecretStr | None = Field(
+        default=None, description="The same database as the role that owns the tables; unset: as database_url."
+    )
+    database_pool: Annotated[int, Field(ge=2, le=100)] = Field(default=10, description="Connections of each worker.")
+    key_file: Path | None = Field(default=None, description="The key ring; unset: keys.json in the data folder.")
+    max_body: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = Field(default=1024 * 1024, description="Bytes.")
+    require_signed_body: bool = Field(default=False, description="Refuse mutations whose body is not signed.")
+    authentication_failures_per_minute: Annotated[float, Field(gt=0)] = 30.0
+    authentication_failures_burst: Annotated[int, Field(ge=1)] = 20
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    grace_seconds: Annotated[float, Field(ge=0, le=600)] = Field(default=10.0, description="For what is in flight.")
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=0.0, description="How long a stopping server goes on accepting, so that a balancer can turn away first."
+    )
+    policy_poll_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 0.5
+
+    @property
+    def keys_path(self) -> Path:
+        return self.key_file or self.data_dir / "keys.json"
+
+    @property
+    def credentials_path(self) -> Path:
+        return self.data_dir / "credentials.json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if path := os.environ.get(CONFIG):
+            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        return sources
+
+
+def load() -> Settings:
+    """The settings in force. Raises ``SettingsError``."""
+    path = os.environ.get(CONFIG)
+    if path and not Path(path).is_file():
+        raise SettingsError(f"{CONFIG} names {path}, which is no file")
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _CLIENT_VARIABLES
+    strangers = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if strangers:
+        raise SettingsError(f"{', '.join(strangers)}: there is no such setting")
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (
+            f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError("; ".join(faults)) from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from None

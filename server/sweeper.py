@@ -1,0 +1,138 @@
+"""What is done at intervals: commits whose fate was unknown, intents that never closed, counts of use, old signatures.
+
+Each worker sweeps what it knows of; the housekeeper sweeps what lies in the database. What writes does so as a named
+system principal, through the pipeline.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import orjson
+import structlog
+
+from actions.entities.installation import SPECS as INSTALLATION_SPECS
+from actions.entities.installation import SWEEP
+from actions.entities.keypair import SPECS as KEYPAIR_SPECS
+from actions.entities.keypair import TALLY
+from actions.errors import ChamberlainError
+from audit.log import AuditLog, LogUnavailable
+from audit.record import VERSION, Columns, Phase, Record, canonical
+from server.http.authentication_log import AuthenticationLog
+from server.repositories.database import Database
+from server.repositories.installation import has_old_signatures
+from server.repositories.intents import open_intents
+from server.repositories.unit import Units
+
+Internally = Callable[..., Awaitable[object]]
+_SWEEP = next(spec for spec in INSTALLATION_SPECS if spec.operation == SWEEP)
+_TALLY = next(spec for spec in KEYPAIR_SPECS if spec.operation == TALLY)
+SWEEPER = "system:sweeper"
+SECONDS = 5.0
+INTENT_SECONDS = 30
+"""An intent without an outcome for so long is closed as unknown: it shows within a minute."""
+
+
+class Uses:
+    """How often each key pair was used since the last tally."""
+
+    def __init__(self) -> None:
+        self._counts: dict[uuid.UUID, tuple[int, datetime]] = {}
+
+    def note(self, keypair: uuid.UUID, at: datetime) -> None:
+        count, _ = self._counts.get(keypair, (0, at))
+        self._counts[keypair] = (count + 1, at)
+
+    def take(self) -> list[dict[str, object]]:
+        taken, self._counts = self._counts, {}
+        return [{"keypair_id": str(key), "queries": count, "last_used": at} for key, (count, at) in taken.items()]
+
+
+class Sweeper:
+    def __init__(
+        self,
+        database: Database,
+        units: Units,
+        log: AuditLog,
+        failures: AuthenticationLog,
+        uses: Uses,
+        internally: Internally,
+        *,
+        housekeeper: bool,
+    ) -> None:
+        self._database = database
+        self._units = units
+        self._audit = log
+        self._failures = failures
+        self._uses = uses
+        self._internally = internally
+        self._housekeeper = housekeeper
+        self._log = structlog.get_logger("chamberlain.sweeper")
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(SECONDS)
+            await self.once()
+
+    async def once(self) -> None:
+        """One round. What fails is tried again in the next."""
+        works = [self._settle, self._count_failures, self.tally]
+        if self._housekeeper:
+            works += [self._close_intents, self._forget_signatures]
+        for work in works:
+            try:
+                await work()
+            except (ChamberlainError, LogUnavailable) as error:
+                self._log.warning("sweep put off", work=work.__name__.strip("_"), reason=type(error).__name__)
+            except Exception as error:
+                self._log.error("sweep failed", work=work.__name__.strip("_"), exc_info=error)
+
+    async def tally(self) -> None:
+        if uses := self._uses.take():
+            await self._internally(_TALLY, SWEEPER, {"uses": uses})
+
+    async def _settle(self) -> None:
+        await self._units.sweep()
+
+    async def _count_failures(self) -> None:
+        await self._failures.flush(datetime.now(UTC))
+
+    async def _forget_signatures(self) -> None:
+        if await has_old_signatures(self._database):
+            await self._internally(_SWEEP, SWEEPER, {})
+
+    async def _close_intents(self) -> None:
+        """Law 8: an intent whose outcome never came shows as *unknown*."""
+        for intent in await open_intents(self._database, INTENT_SECONDS):
+            told = orjson.loads(intent["leaf"])
+            now = datetime.now(UTC)
+            closing = {
+                "v": VERSION,
+                "id": told["id"],
+                "phase": Phase.SETTLED,
+                "at": now,
+                "action": told["action"],
+                "result": "unknown",
+                "principal": {"kind": "system", "name": SWEEPER, "credential": None},
+                "closes": {"phase": Phase.INTENT, "principal": told["principal"]},
+                "salt": uuid.uuid4().hex,
+                "sealed": [],
+            }
+            columns = Columns(
+                action_id=intent["action_id"],
+                phase=Phase.SETTLED,
+                at=now,
+                action=intent["action"],
+                result="unknown",
+                principal=SWEEPER,
+                request_id=intent["request_id"],
+                scope_type=intent["scope_type"],
+                scope_domain_id=intent["scope_domain_id"],
+                scope_project_id=intent["scope_project_id"],
+                scope_user_id=intent["scope_user_id"],
+                target_id=intent["target_id"],
+                target_domain_id=intent["target_domain_id"],
+            )
+            await self._audit.write(Record(columns, canonical(closing), None))

@@ -1,0 +1,72 @@
+"""A persona's client: signs every request and speaks to the ASGI application in this very process."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import httpx
+import orjson
+from starlette.types import ASGIApp
+
+from server.cli.signing_client import SignatureAuth
+
+
+class Signs(Protocol):
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+
+
+class Caller:
+    """``get``, ``post``, ``patch``, ``delete`` assert the status (200 unless ``expect`` says) and return the JSON;
+    ``send`` asserts nothing and returns the response."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        who: Signs | None,
+        *,
+        address: str = "127.0.0.1",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sign_body: bool = True,
+    ) -> None:
+        transport = httpx.ASGITransport(app=app, client=(address, 40000))
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://chamberlain.test")
+        self._auth = SignatureAuth(who.access_key, who.secret_key, sign_body=sign_body, now=now) if who else None
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        kwargs: dict[str, Any] = {"auth": self._auth} if self._auth else {}
+        if isinstance(body, bytes):
+            kwargs["content"] = body
+        elif body is not None:
+            kwargs["json"] = body
+        filled = {
+            name: orjson.dumps(value).decode() if isinstance(value, dict) else value
+            for name, value in (params or {}).items()
+        }
+        return await self._client.request(method, path, params=filled or None, headers=headers, **kwargs)
+
+    async def ask(self, method: str, path: str, body: object = None, *, expect: int = 200, **params: Any) -> Any:
+        response = await self.send(method, path, body, params)
+        assert response.status_code == expect, f"{method} {path}: {response.status_code} {response.text}"
+        return response.json()
+
+    async def get(self, path: str, *, expect: int = 200, **params: Any) -> Any:
+        return await self.ask("GET", path, expect=expect, **params)
+
+    async def post(self, path: str, body: object = None, *, expect: int = 200) -> Any:
+        return await self.ask("POST", path, body, expect=expect)
+
+    async def patch(self, path: str, body: object, *, expect: int = 200) -> Any:
+        return await self.ask("PATCH", path, body, expect=expect)
+
+    async def delete(self, path: str, *, expect: int = 200, **params: Any) -> Any:
+        return await self.ask("DELETE", path, expect=expect, **params)
