@@ -80,7 +80,9 @@ class Offer(Generic[Unit]):
 class OpenUnit(Protocol[Opened_co]):
     """Opens one unit of work on a permit; leaving it commits the change together with its record."""
 
-    def __call__(self, permit: Permit, outcome: Outcome, phase: Phase = ...) -> AbstractAsyncContextManager[Opened_co]: ...
+    def __call__(
+        self, permit: Permit, outcome: Outcome, phase: Phase = ...
+    ) -> AbstractAsyncContextManager[Opened_co]: ...
 
 
 class Processor(Generic[Unit]):

@@ -9,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Lineage
-from actions.errors import AuditUnavailable, Denied, Unauthenticated
+from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailable
 from actions.hooks import Outcome, Result
 from actions.vocabulary import ScopeType
 from audit.log import AuditLog, LogUnavailable
@@ -38,7 +38,7 @@ class Recorder:
             return  # what became of an unknown one is found out, and closed, by the sweeper
         try:
             await self._log.write(await self.record(outcome))
-        except LogUnavailable as error:
+        except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True
 

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     data_dir: Path = Field(default_factory=_default_data_dir, description="Database, keys and credentials.json.")
+    system_dir: Path = Field(
+        default=Path("/var/lib/chamberlain"),
+        description="Only when started as root: where the embedded PostgreSQL, which runs as an account of its own, "
+        "keeps its cluster. On a path that every account can walk.",
+    )
     policy_dir: Path = Field(
         default=Path(__file__).resolve().parents[1] / "policies", description="The folder of Casbin files."
     )

@@ -43,7 +43,7 @@ async def database(settings: Settings) -> AsyncIterator[tuple[str, str]]:
         migrator = settings.migrator_database_url
         yield (migrator.get_secret_value() if migrator else own), own
         return
-    embedded = EmbeddedPostgres(settings.data_dir)
+    embedded = EmbeddedPostgres(settings.data_dir, system_dir=settings.system_dir)
     try:
         urls = await embedded.start()
     except EmbeddedPostgresError as error:

@@ -4,6 +4,7 @@ Answers are cached only while the invalidation channel is trusted; otherwise eve
 that was being read while something changed is not kept.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -12,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, Uuid, bindparam, select
 
 from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Address, Lineage, RoleBinding, Scope
+from actions.model import NAME_PATTERN
 from actions.vocabulary import ScopeType
 from server.repositories.channel import Channel
 from server.repositories.database import Database, Query
@@ -20,6 +22,8 @@ from server.repositories.rows import domains, keypairs, projects, role_bindings,
 T = TypeVar("T")
 Key = tuple[str, str]
 _CAPACITY = 50_000
+_NAME = re.compile(NAME_PATTERN)
+"""What is no name names no domain, and is not worth asking the database for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class CachedDirectory:
             case ScopeType.ADMIN:
                 return ADMIN_LINEAGE
             case ScopeType.DOMAIN:
+                if not _NAME.fullmatch(address.ref):
+                    return None
                 place = await self._answer(
                     ("domain_name", address.ref), self._read_domain(_DOMAIN_BY_NAME, address.ref)
                 )

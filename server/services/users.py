@@ -21,7 +21,7 @@ from actions.entities.user import (
     User,
     UserStatus,
 )
-from actions.errors import Fault, Invalid
+from actions.errors import Fault, Invalid, NotFound
 from actions.hooks import FieldChange
 from actions.processor import Given, Handler, Prepare
 from actions.vocabulary import CREATE, Operation, ScopeType
@@ -132,7 +132,9 @@ class UserService(Service[User]):
         return Authorized(echo=given.input.echo)
 
     async def whoami(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        """Who the scope's user is; the roles and allowed actions are the caller's own standing."""
+        """Who the caller is. Asked in another user's scope it names nobody: the standing at hand is the caller's."""
+        if given.target_id != unit.permit.action.principal.id:
+            raise NotFound
         row = await self.repository.get(unit, given.target_id)
         standing, principal = unit.permit.authority, unit.permit.action.principal
         places: dict[Scope, Lineage] = {unit.permit.lineage.scope: unit.permit.lineage}
