@@ -47,7 +47,10 @@ class Lineage:
         return self.scopes[0]
 
     def id_of(self, scope_type: ScopeType) -> UUID | None:
-        return next((scope.id for scope in self.scopes if scope.type is scope_type), None)
+        for scope in self.scopes:
+            if scope.type is scope_type:
+                return scope.id
+        return None
 
     def contains(self, other: "Lineage") -> bool:
         """Whether ``other`` is this scope or lies under it."""
@@ -158,18 +161,25 @@ class Permit:
     """
 
     __slots__ = ("_spent", "_task", "action", "authority", "decision", "lineage")
+    action: AnyAction
+    decision: Decision
+    lineage: Lineage
+    authority: Authority
+    _task: "asyncio.Task[object] | None"
+    _spent: bool
 
     def __init__(
         self, action: AnyAction, decision: Decision, lineage: Lineage, authority: Authority, *, mint: object
     ) -> None:
         if mint is not _MINT or not decision.allowed:
             raise PermitMisused("a permit is minted by the processor alone, from a decision that allows")
-        self.action = action
-        self.decision = decision
-        self.lineage = lineage
-        self.authority = authority
-        self._task = asyncio.current_task()
-        self._spent = False
+        keep = object.__setattr__
+        keep(self, "action", action)
+        keep(self, "decision", decision)
+        keep(self, "lineage", lineage)
+        keep(self, "authority", authority)
+        keep(self, "_task", asyncio.current_task())
+        keep(self, "_spent", False)
 
     def spend(self) -> None:
         """Called by the unit of work that it opens. Raises ``PermitMisused`` when it may open none."""
@@ -177,9 +187,10 @@ class Permit:
             raise PermitMisused("this permit has already opened a unit of work")
         if asyncio.current_task() is not self._task:
             raise PermitMisused("a permit is good only in the task that it was minted in")
-        self._spent = True
+        object.__setattr__(self, "_spent", True)
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise PermitMisused("a permit cannot be copied")
+        raise PermitMisused("a permit can be neither copied nor changed")
 
     __copy__ = __deepcopy__ = __reduce__ = __reduce_ex__ = __replace__ = _refuse
+    __setattr__ = __delattr__ = _refuse

@@ -16,13 +16,15 @@ SYSTEM_BOOTSTRAP = "system_bootstrap"
 SYSTEM_RECOVERY = "system_recovery"
 SYSTEM_POLICY = "system_policy"
 SYSTEM_SWEEPER = "system_sweeper"
-SYSTEM_ROLES = (SYSTEM_BOOTSTRAP, SYSTEM_RECOVERY, SYSTEM_POLICY, SYSTEM_SWEEPER)
+SYSTEM_OPERATOR = "system_operator"
+SYSTEM_ROLES = (SYSTEM_BOOTSTRAP, SYSTEM_RECOVERY, SYSTEM_POLICY, SYSTEM_SWEEPER, SYSTEM_OPERATOR)
 """Internal work is somebody (law 11): each is held, in the admin scope, by the system principal of its name."""
 
 
 def system_bindings(principal: Principal) -> tuple[RoleBinding, ...]:
     """The one binding of a system principal: ``system:policy`` holds ``system_policy`` everywhere."""
-    return (RoleBinding(principal.name.replace(":", "_"), ADMIN_LINEAGE),)
+    role = principal.name.replace(":", "_")
+    return (RoleBinding(role, ADMIN_LINEAGE),) if role in SYSTEM_ROLES else ()
 
 
 class Directory(Protocol):

@@ -11,6 +11,7 @@ carries in ``detail`` may be read by the caller: no secret, no hint that somethi
     |- MethodNotAllowed 405
     |- Conflict 409              the present state forbids it
     |- TooLarge 413 / UnsupportedMedia 415
+    |  |- TargetTooLong 414 / HeadersTooLarge 431
     |- Invalid 422               readable, but a value is wrong; ``errors`` names the places
     |- TooManyRequests 429
     |- Internal 500
@@ -115,6 +116,14 @@ class TooLarge(ChamberlainError):
     status, title, reason = 413, "Too large", "too-large"
 
 
+class TargetTooLong(TooLarge):
+    status, title, reason = 414, "Target too long", "target-too-long"
+
+
+class HeadersTooLarge(TooLarge):
+    status, title, reason = 431, "Headers too large", "headers-too-large"
+
+
 class UnsupportedMedia(ChamberlainError):
     status, title, reason = 415, "Unsupported media type", "unsupported-media-type"
 
@@ -151,12 +160,12 @@ class AuditUnavailable(Unavailable):
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection broke during COMMIT and the database could not be asked what became of it."""
+    """A COMMIT or an effect outside the database was cut short, and nobody could be asked what became of it."""
 
     reason = "outcome-unknown"
 
     def __init__(self, action_id: str) -> None:
         super().__init__(
-            "The database did not say whether the change was made. Look for this action in the audit log.",
+            "It is not known yet whether the change was made. Look for this action in the audit log.",
             extra={"action_id": action_id},
         )

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from actions.action import AnyAction, Decision, Lineage
 from actions.errors import ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
+from audit.record import Phase
 
 
 class Result(StrEnum):
@@ -44,8 +45,8 @@ class FieldChange:
     """One field of the target before and after. ``confidentiality`` is '', 'personal' or 'secret'."""
 
     name: str
-    old: object
-    new: object
+    old: object = field(repr=False)
+    new: object = field(repr=False)
     confidentiality: str = ""
 
 
@@ -66,6 +67,8 @@ class Outcome:
     result: Result = Result.PENDING
     error: ChamberlainError | None = None
     crash: BaseException | None = None
+    phase: Phase = Phase.DONE
+    """The phase of the record that is still to be written. ``OUTCOME``: an intent is on disk."""
     recorded: bool = False
     """The record has been committed, in the change's own transaction or by the log."""
     stages: dict[str, float] = field(default_factory=dict)
@@ -80,6 +83,8 @@ class Outcome:
         """Note what stopped the action. A crash shows to the caller as ``Internal``; the log gets the cause."""
         if not isinstance(error, ChamberlainError):
             self.crash, error = error, Internal()
+        elif isinstance(error, Undecided | OutcomeUnknown):
+            self.crash = error.__cause__
         self.error = error
         self.result = next(result for kind, result in _RESULTS if isinstance(error, kind))
 
@@ -109,7 +114,10 @@ async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Out
     try:
         yield outcome
     except asyncio.CancelledError as gone:
-        outcome.ended_by(gone)
+        if outcome.recorded:
+            outcome.succeeded()  # the change was committed; only nobody waits for the answer
+        else:
+            outcome.ended_by(gone)
         await asyncio.shield(_tell(hooks, outcome))
         raise
     except BaseException as error:

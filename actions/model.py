@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class _Mark:
@@ -55,7 +55,16 @@ class Kept(Output):
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name that stands in a path: 1 to 64 of ``a-z 0-9 . _ -``, beginning and ending with a letter or digit."""
-Text = Annotated[str, StringConstraints(max_length=512, strip_whitespace=True)]
+
+
+def without_nul(text: str) -> str:
+    """The database keeps every character but this one."""
+    if "\0" in text:
+        raise ValueError("holds the character NUL, which cannot be kept")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=512, strip_whitespace=True), AfterValidator(without_nul)]
 
 
 @lru_cache(maxsize=1024)

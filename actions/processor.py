@@ -30,7 +30,7 @@ from actions.action import (
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
 from actions.directory import Directory, system_bindings
-from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, Undecided
+from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
 from actions.hooks import Hook, Outcome, UsedThing, wrapped
 from actions.standard import Spec
 from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
@@ -166,7 +166,7 @@ class Processor(Generic[Unit]):
         elif spec.operation.on_item:
             target = _canonical_key(target, uuid_keyed=spec.entity.uuid_keyed)
         outcome.target = target
-        given = _parse(spec.input, action.given)
+        given = _parse(spec, action.given)
         standing = cast(Standing, permit.authority)
         for name, use in spec.uses.items():
             if (value := getattr(given, name)) is None:
@@ -190,10 +190,19 @@ class Processor(Generic[Unit]):
             raise TypeError(f"{offer.spec.name} has no effect to do")  # the catalogue lets none such through
         async with self._open(permit, outcome, Phase.INTENT) as unit:
             intent = await offer.handler(unit, given)
-        effect = await offer.effect(intent)
+        outcome.phase = Phase.OUTCOME
+        try:
+            effect = await offer.effect(intent)
+        except ChamberlainError:
+            raise  # the far side said no: that is an outcome
+        except Exception as error:
+            raise OutcomeUnknown(str(permit.action.id)) from error
         second = Permit(permit.action, permit.decision, permit.lineage, permit.authority, mint=_MINT)
-        async with self._open(second, outcome, Phase.OUTCOME) as unit:
-            return await offer.conclude(unit, effect)
+        try:
+            async with self._open(second, outcome, Phase.OUTCOME) as unit:
+                return await offer.conclude(unit, effect)
+        except Exception as error:
+            raise OutcomeUnknown(str(permit.action.id)) from error
 
 
 def _refusal(action: AnyAction, lineage: Lineage, standing: Standing, rule: str | None) -> Denied:
@@ -222,10 +231,12 @@ def _canonical_key(key: str | None, *, uuid_keyed: bool) -> str:
     return parsed
 
 
-def _parse(model: type[BaseModel], given: bytes | Mapping[str, object]) -> BaseModel:
+def _parse(spec: Spec, given: bytes | Mapping[str, object]) -> BaseModel:
+    """The input as its model has it. What is written must have the type itself: true is no number, nor is "1"."""
+    model: type[BaseModel] = spec.input
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(given or b"{}")
+            return model.model_validate_json(given or b"{}", strict=None if spec.operation.reads else True)
         return model.model_validate(given)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)

@@ -8,15 +8,15 @@ by AND. The adapter turns any such filter into conditions without knowing the en
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from actions.errors import BadRequest, Fault, Invalid
-from actions.model import Input, Output
+from actions.model import Input, Output, without_nul
 
 MAX_PAGE = 100
 MAX_OFFSET = 10_000
@@ -26,8 +26,15 @@ MAX_ORDERS = 4
 COUNT_LIMIT = 10_000
 """Totals are exact up to here; beyond, ``total_count_exact`` is false unless ``total=exact`` was asked for."""
 
-Operand = Annotated[str, StringConstraints(max_length=512)]
+
+def _zoned(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Operand = Annotated[str, StringConstraints(max_length=512), AfterValidator(without_nul)]
 Operands = Annotated[list[Operand], Field(max_length=100)]
+Moment = Annotated[datetime, AfterValidator(_zoned)]
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Operators(Input):
@@ -69,21 +76,21 @@ class UUIDFilter(Operators):
 
 
 class DateTimeFilter(Operators):
-    """Times with a zone; one without is taken as UTC by the database's session."""
+    """Times; one without a zone is taken as UTC."""
 
-    equals: datetime | None = None
-    not_equals: datetime | None = None
-    before: datetime | None = None
-    after: datetime | None = None
+    equals: Moment | None = None
+    not_equals: Moment | None = None
+    before: Moment | None = None
+    after: Moment | None = None
 
 
 class IntFilter(Operators):
-    equals: int | None = None
-    not_equals: int | None = None
-    greater_than: int | None = None
-    greater_than_or_equal: int | None = None
-    less_than: int | None = None
-    less_than_or_equal: int | None = None
+    equals: Number | None = None
+    not_equals: Number | None = None
+    greater_than: Number | None = None
+    greater_than_or_equal: Number | None = None
+    less_than: Number | None = None
+    less_than_or_equal: Number | None = None
 
 
 class BooleanFilter(Operators):
@@ -101,7 +108,12 @@ class EnumFilter(Operators, Generic[E]):
 
 
 class Filter(Input):
-    """The base of an entity's filter. ``AND``, ``OR`` and ``NOT`` nest filters of the same kind."""
+    """The base of an entity's filter. ``AND``, ``OR`` and ``NOT`` nest filters of the same kind.
+
+    ``speaks_of_deleted`` are the fields that tell the deleted from the living: a filter by one of them shows both.
+    """
+
+    speaks_of_deleted: ClassVar[frozenset[str]] = frozenset({"deleted"})
 
     AND: Annotated[list[Self], Field(max_length=20)] | None = None
     OR: Annotated[list[Self], Field(max_length=20)] | None = None
@@ -119,9 +131,17 @@ def _read_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError):
         raise BadRequest("The parameter `filter` is not JSON.", reason="malformed-filter") from None
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A name given twice would lose one of its conditions in silence."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise BadRequest("The parameter `filter` gives a name twice in one object.", reason="malformed-filter")
+    return members
 
 
 class Total(StrEnum):
@@ -236,7 +256,7 @@ def to_querier(search: Search[FilterT], orderable: Sequence[str]) -> Querier:
         offset=search.offset,
         cursor=search.cursor,
         exact_total=search.total is Total.EXACT,
-        hide_deleted=all(leaf.field != "deleted" for leaf in leaves),
+        hide_deleted=search.filter is None or not any(leaf.field in search.filter.speaks_of_deleted for leaf in leaves),
     )
 
 

@@ -13,7 +13,7 @@ from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailabl
 from actions.hooks import Outcome, Result
 from actions.vocabulary import ScopeType
 from audit.log import AuditLog, LogUnavailable
-from audit.record import Columns, Draft, Phase, Record, cut
+from audit.record import LONGEST, Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
 
 
@@ -36,8 +36,10 @@ class Recorder:
         """Write what no transaction recorded. Raises ``AuditUnavailable``: the answer is withheld (law 7)."""
         if outcome.recorded or outcome.result is Result.UNKNOWN:
             return  # what became of an unknown one is found out, and closed, by the sweeper
+        if outcome.phase is Phase.OUTCOME and outcome.crash is not None:
+            return  # an effect that was cut short is unknown too: its intent stays open
         try:
-            await self._log.write(await self.record(outcome))
+            await self._log.write(await self.record(outcome, outcome.phase))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True
@@ -46,7 +48,7 @@ class Recorder:
         """Write the closing record of an action that was left open. Raises ``AuditUnavailable``."""
         try:
             await self._log.write(await self.record(outcome, Phase.SETTLED, result))
-        except LogUnavailable as error:
+        except (LogUnavailable, Unavailable) as error:
             raise AuditUnavailable from error
 
 
@@ -54,7 +56,8 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
     """What the record of an outcome says, and which of it is personal and whose."""
     action, decision, error = outcome.action, outcome.decision, outcome.error
     lineage, target = outcome.lineage, outcome.target_lineage
-    target_id = outcome.target or (cut(action.target) if action.target else None)
+    named = outcome.target or action.target
+    target_id = cut(named) if named else None
     columns = Columns(
         action_id=action.id,
         phase=phase,
@@ -111,7 +114,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
             for used in outcome.uses
         ],
         "changes": [
-            {"field": change.name, "old": change.old, "new": change.new}
+            {"field": change.name, "old": _bounded(change.old), "new": _bounded(change.new)}
             if not change.confidentiality
             else {"field": change.name, "confidential": change.confidentiality}
             for change in outcome.changes
@@ -123,6 +126,10 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
         cause = error.cause if isinstance(error, Denied | Unauthenticated) else None
         public["error"] = {"status": error.face, "reason": error.reason, "cause": cause}
     return Draft(columns, public, _personal(action, outcome))
+
+
+def _bounded(value: object) -> object:
+    return cut(value) if isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST else value
 
 
 def _personal(action: AnyAction, outcome: Outcome) -> dict[UUID, dict[str, object]]:

@@ -33,11 +33,11 @@ from actions.vocabulary import (
 Spec = ActionSpec[Any, Any]
 
 _SENTENCES = {
-    CREATE: "Create a {one} {where}.",
-    GET: "Show a {one} {where}.",
+    CREATE: "Create {a} {one} {where}.",
+    GET: "Show {a} {one} {where}.",
     SEARCH: "Search the {many} {where}.",
-    UPDATE: "Change a {one} {where}.",
-    DELETE: "Soft-delete a {one} {where}.",
+    UPDATE: "Change {a} {one} {where}.",
+    DELETE: "Soft-delete {a} {one} {where}.",
     PURGE: "Remove a soft-deleted {one} {where} for good.",
     RESTORE: "Bring back a soft-deleted {one} {where}.",
 }
@@ -97,5 +97,6 @@ class Standard:
             on_itself = self.entity.scope is scope_type and operation in _OWN_SENTENCES
             own = (_OWN_SENTENCES if on_itself else _SENTENCES)[operation]
         where = "" if self.entity.scope is scope_type or self.entity.name == "domain" else scope_type.phrase
-        filled = own.format(one=self.entity.words, many=self.entity.plural.replace("_", " "), where=where)
+        one, many = self.entity.words, self.entity.plural.replace("_", " ")
+        filled = own.format(a="an" if one[0] in "aeio" else "a", one=one, many=many, where=where)
         return filled.replace(" .", ".").replace("  ", " ")

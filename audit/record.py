@@ -9,14 +9,17 @@ This module knows no database and no pipeline.
 """
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from uuid import UUID
 
 import orjson
 
 VERSION = 1
+LONGEST = 256
+"""Bytes that a caller-controlled string may take in a record."""
 
 
 class Phase(StrEnum):
@@ -53,6 +56,9 @@ class Columns:
     policy: str | None = None
 
 
+_IN_ORDER = attrgetter(*(column.name for column in fields(Columns)))
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A record before sealing. ``public`` becomes the leaf; ``personal`` is sealed, grouped by subject."""
@@ -72,7 +78,7 @@ class Record:
 
     def row(self) -> tuple[object, ...]:
         """Its values in the order of the table's columns (``audit.log.COLUMN_NAMES``)."""
-        return (*astuple(self.columns), self.leaf, self.sealed)
+        return (*_IN_ORDER(self.columns), self.leaf, self.sealed)
 
 
 def canonical(value: object) -> bytes:
@@ -80,7 +86,7 @@ def canonical(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS, default=str)
 
 
-def cut(text: str, limit: int = 256) -> str:
+def cut(text: str, limit: int = LONGEST) -> str:
     """A caller-controlled string, no longer than ``limit`` bytes of UTF-8 and with nothing that breaks a line."""
     printable = "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:limit]

@@ -11,6 +11,7 @@ import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -38,7 +39,7 @@ class Sealer:
 
     def __init__(self, store: SubjectKeyStore) -> None:
         self._store = store
-        self._keys: OrderedDict[UUID, bytes] = OrderedDict()
+        self._keys: OrderedDict[UUID, _Key] = OrderedDict()
 
     async def seal(self, draft: Draft) -> Record:
         """Seal the personal parts, commit to them, and fix the leaf bytes."""
@@ -48,22 +49,34 @@ class Sealer:
         for subject, fields in draft.personal.items():
             key = await self._key(subject)
             plaintext = canonical(fields)
-            commitments.append({"subject": str(subject), "commitment": _commitment(key, salt, plaintext).hex()})
+            commitments.append({"subject": str(subject), "commitment": _commitment(key.commits, salt, plaintext).hex()})
             nonce = os.urandom(12)
-            box = nonce + AESGCM(key[:32]).encrypt(nonce, plaintext, draft.columns.action_id.bytes)
+            box = nonce + key.encrypts.encrypt(nonce, plaintext, draft.columns.action_id.bytes)
             boxes[str(subject)] = b64encode(box).decode()
         leaf = canonical({**draft.public, "v": VERSION, "salt": salt.hex(), "sealed": commitments})
         return Record(draft.columns, leaf, orjson.dumps(boxes) if boxes else None)
 
-    async def _key(self, subject: UUID) -> bytes:
+    async def _key(self, subject: UUID) -> "_Key":
         key = self._keys.get(subject)
         if key is None:
-            key = self._keys[subject] = await self._store.subject_key(subject)
+            key = self._keys[subject] = _Key.of(await self._store.subject_key(subject))
             if len(self._keys) > _CACHED_KEYS:
                 self._keys.popitem(last=False)
         else:
             self._keys.move_to_end(subject)
         return key
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A subject's key, ready for use."""
+
+    encrypts: AESGCM
+    commits: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, key: bytes) -> "_Key":
+        return cls(AESGCM(key[:32]), key[32:])
 
 
 class SealBroken(ValueError):
@@ -85,11 +98,11 @@ def unseal(leaf: bytes, sealed: bytes, keys: Mapping[UUID, bytes]) -> dict[UUID,
             plaintext = AESGCM(key[:32]).decrypt(box[:12], box[12:], action_id.bytes)
         except Exception as error:
             raise SealBroken(f"the part about {subject} cannot be decrypted") from error
-        if not hmac.compare_digest(_commitment(key, salt, plaintext).hex(), promise["commitment"]):
+        if not hmac.compare_digest(_commitment(key[32:], salt, plaintext).hex(), promise["commitment"]):
             raise SealBroken(f"the part about {subject} is not the one committed to")
         opened[subject] = orjson.loads(plaintext)
     return opened
 
 
 def _commitment(key: bytes, salt: bytes, plaintext: bytes) -> bytes:
-    return hmac.digest(key[32:], salt + plaintext, hashlib.sha256)
+    return hmac.digest(key, salt + plaintext, hashlib.sha256)

@@ -20,7 +20,20 @@ from audit.record import Record
 Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
 
 
-_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_NOT_THE_RECORDS = (
+    TimeoutError,
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""Failures that no record can be the cause of: every record of the batch shares them."""
 
 
 def _fail(done: asyncio.Future[None], error: BaseException) -> None:
@@ -73,14 +86,15 @@ class GroupCommitLog:
     async def write(self, record: Record) -> None:
         if self._closing or len(self._waiting) >= self._capacity:
             raise LogUnavailable("the queue is full or closed")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((record, done))
         self._work.set()
+        late = loop.call_later(self._deadline, _fail, done, TimeoutError())
         try:
-            async with asyncio.timeout(self._deadline):
-                await done
-        except TimeoutError:
-            raise LogUnavailable("the log did not answer in time") from None
+            await done
+        finally:
+            late.cancel()
 
     async def probe(self) -> None:
         """Whether the log can be written now: one round trip on its own connection. Raises ``LogUnavailable``."""
@@ -112,14 +126,14 @@ class GroupCommitLog:
         started = loop.time()
         try:
             await self._insert([record for record, _ in batch])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
-            # A record that PostgreSQL cannot take must not sink those beside it.
-            for record, done in batch:
-                await self._insert_alone(record, done)
-        except _FAILURES as error:
+        except _NOT_THE_RECORDS as error:
             self._drop_connection()
             for _, done in batch:
                 _fail(done, error)
+        except Exception:
+            # A record that PostgreSQL cannot take must not sink those beside it, nor the writer itself.
+            for record, done in batch:
+                await self._insert_alone(record, done)
         else:
             for _, done in batch:
                 if not done.done():
@@ -127,9 +141,14 @@ class GroupCommitLog:
             self._meter.audit_committed(loop.time() - started, len(batch))
 
     async def _insert_alone(self, record: Record, done: asyncio.Future[None]) -> None:
+        if done.done():
+            return  # its caller has given up meanwhile
         try:
             await self._insert([record])
-        except (*_FAILURES, asyncpg.DataError) as error:
+        except _NOT_THE_RECORDS as error:
+            self._drop_connection()
+            _fail(done, error)
+        except Exception as error:
             _fail(done, error)
         else:
             if not done.done():

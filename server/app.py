@@ -10,7 +10,7 @@ from typing import Any
 
 import uuid_utils.compat
 from starlette.middleware import Middleware
-from starlette.routing import Mount, Router
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from actions.action import ADMIN_SCOPE, Action, Address, Principal, PrincipalKind, RequestContext
@@ -34,6 +34,7 @@ from server.http.middleware.authentication import AuthenticationMiddleware
 from server.http.middleware.error_handling import ErrorHandlingMiddleware
 from server.http.middleware.limits import LimitsMiddleware
 from server.http.middleware.request_id import RequestIdMiddleware
+from server.http.paths import Paths
 from server.keyring import KeyRing
 from server.monitoring import Monitoring
 from server.passwords import Passwords
@@ -155,12 +156,19 @@ class _Credentials:
 
     def __init__(self, app: Application) -> None:
         self._app = app
+        self._decoy = app.ring.seal(bytes(40), sealed_purpose(""))
 
-    async def find(self, access_key: str, *, fresh: bool) -> tuple[StoredCredential, str] | None:
-        stored = await self._app.directory.credential(access_key, fresh=fresh)
+    def remembered(self, access_key: str) -> tuple[StoredCredential, str] | None:
+        return self._opened(self._app.directory.remembered_credential(access_key))
+
+    async def find(self, access_key: str) -> tuple[StoredCredential, str] | None:
+        return self._opened(await self._app.directory.credential(access_key))
+
+    def _opened(self, stored: StoredCredential | None) -> tuple[StoredCredential, str] | None:
         if stored is None:
+            self._app.ring.open(self._decoy, sealed_purpose(""))  # an unknown key costs what a known one does
             return None
-        return stored, self._app.ring.open(stored.sealed_secret, sealed_purpose(access_key)).decode()
+        return stored, self._app.ring.open(stored.sealed_secret, sealed_purpose(stored.access_key)).decode()
 
     def used(self, credential: StoredCredential, at: datetime) -> None:
         self._app.uses.note(credential.keypair_id, at)
@@ -169,7 +177,7 @@ class _Credentials:
 def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
     """The ASGI application: the ungoverned routes, and behind authentication every route of the catalogue."""
     settings, metrics = app.settings, app.metrics
-    governed = Router(rest.routes(ALL_SPECS, app.processor), redirect_slashes=False)
+    governed = Paths(rest.routes(ALL_SPECS, app.processor), default=rest.nowhere)
     authenticated = AuthenticationMiddleware(
         governed,
         _Credentials(app),
@@ -179,7 +187,7 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         require_signed_body=settings.require_signed_body,
     )
     health = _health(app, draining)
-    outer: ASGIApp = Router([*health.routes(), Mount("", app=authenticated)], redirect_slashes=False)
+    outer: ASGIApp = Paths([*health.routes(), Mount("", app=authenticated)])
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),
         Middleware(ErrorHandlingMiddleware),
@@ -197,8 +205,7 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
 
     async def database() -> str:
         try:
-            async with app.database.connection() as connection:
-                return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
+            return f"PostgreSQL {await app.database.server_version()}"
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 

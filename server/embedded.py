@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -33,16 +32,23 @@ from server.embedded_account import (
     place_for_root,
     place_for_user,
 )
+from server.embedded_socket import PORT, find_socket_dir, make_socket_dir, remove_socket_dir
 
-__all__ = ["APPLICATION", "DATABASE", "MIGRATOR", "DatabaseUrls", "EmbeddedPostgres", "EmbeddedPostgresError"]
+__all__ = [
+    "APPLICATION",
+    "DATABASE",
+    "MIGRATOR",
+    "DatabaseUrls",
+    "EmbeddedPostgres",
+    "EmbeddedPostgresError",
+    "urls_of_running",
+]
 
 MIGRATOR = "chamberlain_migrator"
 APPLICATION = "chamberlain_app"
 DATABASE = "chamberlain"
 
 _SUPERUSER = "postgres"
-_PORT = 5432  # only a part of the socket's name: nothing listens on the network
-_LONGEST_SOCKET = 103  # bytes; the kernels' limits, less the final NUL, are 107 on Linux and 103 on macOS
 _LARGEST_LOG = 10 * 1024 * 1024  # bytes
 _PATIENCE = 20.0  # seconds for a fast shutdown, before an immediate one
 _POLL = 0.01  # seconds
@@ -59,7 +65,7 @@ _PREFERENCES = {
 # error hold people's data and secrets, so the log gets none of them; the client gets the whole error anyway.
 _LAWS = {
     "listen_addresses": "",
-    "port": str(_PORT),
+    "port": str(PORT),
     "unix_socket_permissions": "0700",
     "fsync": "on",
     "full_page_writes": "on",
@@ -177,8 +183,8 @@ class EmbeddedPostgres:
             link.symlink_to(place.cluster)
 
     async def _serve(self, place: Place) -> None:
-        socket_dir = _make_socket_dir(place)
-        self._held.callback(_remove_socket_dir, place)
+        socket_dir = make_socket_dir(place)
+        self._held.callback(remove_socket_dir, place)
         settings = _LAWS | {
             "unix_socket_directories": str(socket_dir),
             "hba_file": str(place.write("pg_hba.conf", _access_rules())),
@@ -214,13 +220,10 @@ class EmbeddedPostgres:
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._socket_dir is None:
             raise EmbeddedPostgresError(f"the embedded PostgreSQL of {self._data_dir} is not running")
-        return await asyncpg.connect(host=str(self._socket_dir), port=_PORT, user=_SUPERUSER, database="postgres")
+        return await asyncpg.connect(host=str(self._socket_dir), port=PORT, user=_SUPERUSER, database="postgres")
 
     def _urls(self, name: str) -> DatabaseUrls:
-        where = f"@/{name}?host={self._socket_dir}&port={_PORT}"  # a safe path: see _make_socket_dir
-        return DatabaseUrls(
-            migrator=f"postgresql://{MIGRATOR}{where}", application=f"postgresql://{APPLICATION}{where}"
-        )
+        return _urls(self._socket_dir, name)
 
     def _stop(self) -> None:
         if self._process:
@@ -232,6 +235,32 @@ class EmbeddedPostgres:
                 self._process.wait()
         self._process = self._socket_dir = None
         self._held.close()
+
+
+async def urls_of_running(data_dir: Path) -> DatabaseUrls | None:
+    """The addresses of the server that another process runs on this data folder; None if none answers there.
+
+    Only looks. Raises EmbeddedPostgresError when a server is there, but not for the current user.
+    """
+    try:
+        socket_dir = find_socket_dir(data_dir)
+        if socket_dir is None:
+            return None
+        urls = _urls(socket_dir, DATABASE)
+        await (await asyncpg.connect(urls.application)).close()
+    except (FileNotFoundError, ConnectionRefusedError, asyncpg.CannotConnectNowError):
+        return None
+    except (OSError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise EmbeddedPostgresError(
+            f"the embedded PostgreSQL of {data_dir} cannot be reached by this user ({error}): "
+            "be the user who runs the server"
+        ) from error
+    return urls
+
+
+def _urls(socket_dir: Path | None, name: str) -> DatabaseUrls:
+    where = f"@/{name}?host={socket_dir}&port={PORT}"  # a safe path: see make_socket_dir
+    return DatabaseUrls(migrator=f"postgresql://{MIGRATOR}{where}", application=f"postgresql://{APPLICATION}{where}")
 
 
 async def _narrow(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
@@ -297,38 +326,6 @@ def _check_version(cluster: Path) -> None:
             f"{cluster} was made by PostgreSQL {found} and this installation has PostgreSQL {MAJOR}: "
             f"dump it with the release of Chamberlain that made it and restore it here, or convert it with pg_upgrade"
         )
-
-
-def _make_socket_dir(place: Place) -> Path:
-    """A folder of mode 0700 with a path that is short and safe in a URL: ``home/socket``, or a link to one in /tmp.
-
-    /tmp is short and open to every account wherever this runs. XDG_RUNTIME_DIR would not do: it goes at log-out.
-    """
-    _remove_socket_dir(place)  # of a server that was killed
-    link = place.home / "socket"
-    name = os.fsencode(link / f".s.PGSQL.{_PORT}")
-    if len(name) <= _LONGEST_SOCKET and re.fullmatch(rb"[\w./-]+", name):
-        folder = link
-        folder.mkdir(mode=0o700)
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="chamberlain-", dir="/tmp"))
-        link.symlink_to(folder)
-    place.give(folder)
-    return folder
-
-
-def _remove_socket_dir(place: Place) -> None:
-    link = place.home / "socket"
-    folder = Path(os.readlink(link)) if link.is_symlink() else link
-    with suppress(FileNotFoundError):
-        info = folder.lstat()
-        # Long after a reboot, a name in /tmp may be somebody else's.
-        if stat.S_ISDIR(info.st_mode) and info.st_uid == (place.server.uid if place.server else os.geteuid()):
-            for name in (f".s.PGSQL.{_PORT}", f".s.PGSQL.{_PORT}.lock"):
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
-    if link.is_symlink():
-        link.unlink()
 
 
 def _status(cluster: Path, pid: int) -> str:

@@ -22,9 +22,10 @@ class KeyRingError(Exception):
 class KeyRing:
     """Seals and opens values with AES-256-GCM. ``purpose`` is bound to each value: it opens for no other."""
 
-    def __init__(self, keys: dict[str, bytes], active: str) -> None:
+    def __init__(self, keys: dict[str, bytes], active: str, path: Path | None = None) -> None:
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
         self._active = active
+        self._path = path
 
     def seal(self, plaintext: bytes, purpose: str) -> bytes:
         """``<key id>:<nonce><ciphertext>``."""
@@ -34,13 +35,19 @@ class KeyRing:
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         name, _, box = sealed.partition(b":")
-        cipher = self._ciphers.get(name.decode(errors="replace"))
+        cipher = self._cipher(name.decode(errors="replace"))
         if cipher is None:
             raise KeyRingError(f"a value was sealed with the key {name[:32]!r}, which the key ring does not hold")
         try:
             return cipher.decrypt(box[:12], box[12:], purpose.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise KeyRingError(f"a value of {purpose} does not open: it was altered, or belongs elsewhere") from error
+
+    def _cipher(self, name: str) -> AESGCM | None:
+        """A key by its id. One that is not known may have come since, and another process sealed with it."""
+        if name not in self._ciphers and self._path is not None and self._path.exists():
+            self._ciphers |= KeyRing.load(self._path)._ciphers
+        return self._ciphers.get(name)
 
     @classmethod
     def load(cls, path: Path) -> "KeyRing":
@@ -56,7 +63,7 @@ class KeyRing:
                 raise ValueError("no active key of 32 bytes")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise KeyRingError(f"{path} is not a key file: {type(error).__name__}") from None
-        return cls(keys, stored["active"])
+        return cls(keys, stored["active"], path)
 
 
 def rotate(path: Path) -> str:

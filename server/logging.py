@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -23,7 +25,7 @@ def configure(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _name,
             _strike_out,
-            structlog.processors.format_exc_info,
+            _tell_exception,
             structlog.processors.JSONRenderer(serializer=_serialise),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -36,7 +38,7 @@ def configure(level: str) -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                _tell_exception,
                 structlog.processors.JSONRenderer(serializer=_serialise),
             ],
             foreign_pre_chain=[
@@ -49,8 +51,8 @@ def configure(level: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
 
 
-class _Logger(structlog.PrintLogger):
-    """A print logger that remembers its name."""
+class _Logger(structlog.WriteLogger):
+    """A logger that remembers its name, and writes a line at once."""
 
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr)
@@ -69,9 +71,39 @@ def _name(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableM
 
 def _strike_out(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name in event:
-        if name != "event" and _SECRET.search(name):
+        if _is_secret(name):
             event[name] = STRUCK_OUT
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return name != "event" and _SECRET.search(name) is not None
+
+
+def _tell_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Where an exception came from and what kind it is. What it says may quote a password or a row, and is left out."""
+    given = event.pop("exc_info", None)
+    if given is True:
+        given = sys.exc_info()
+    error = given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_told(error, set()))
+    return event
+
+
+def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        yield from _told(before, seen)
+        yield "which led to"
+    for inner in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _told(inner, seen)
+        yield "in a group:"
+    yield f"{type(error).__module__}.{type(error).__qualname__}"
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
 
 
 def _serialise(event: Any, **_: Any) -> str:

@@ -4,12 +4,14 @@ The line names the action, what was decided by which rule of which policy versio
 holds an input or an output.
 """
 
+import logging
 from typing import Any
 
 import structlog
 
 from actions.errors import AuditUnavailable, Denied, Undecided
 from actions.hooks import Outcome, Result
+from audit.record import cut
 from server.http.metrics import Metrics
 
 
@@ -33,13 +35,16 @@ class Monitoring:
             metrics.audit_rejected()
         elif outcome.recorded:
             metrics.audit_recorded(outcome.result)
+        quiet = outcome.result is Result.SUCCEEDED and action.spec.operation.reads
+        if quiet and not self._log.is_enabled_for(logging.DEBUG):
+            return
         told: dict[str, Any] = {
             "request_id": action.context.request_id,
             "action": action.spec.name,
             "action_id": str(action.id),
             "principal": action.principal.name,
             "scope": f"{action.address.type}:{action.address.ref}" if action.address.ref else action.address.type.value,
-            "target": outcome.target,
+            "target": outcome.target or (cut(action.target) if action.target else None),
             "result": outcome.result.value,
             "status": error.face if error else 200,
             "rule": decision.rule if decision else None,
@@ -52,7 +57,7 @@ class Monitoring:
                 told |= {"cause": error.cause, "roles": decision.roles if decision else None}
         if outcome.crash is not None:
             self._log.error("action", **told, exc_info=outcome.crash)
-        elif outcome.result is Result.SUCCEEDED:
-            self._log.debug("action", **told) if action.spec.operation.reads else self._log.info("action", **told)
+        elif quiet:
+            self._log.debug("action", **told)
         else:
             self._log.info("action", **told)

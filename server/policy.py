@@ -66,6 +66,7 @@ class ActivePolicy:
     async def follow(self, channel: Channel) -> None:
         """Swap whenever the channel says that the pointer moved. Runs until cancelled."""
         channel.listen(self._hear)
+        self._moved.set()  # it may have moved since it was loaded
         while True:
             await self._moved.wait()
             self._moved.clear()
@@ -74,6 +75,9 @@ class ActivePolicy:
             except ChamberlainError:
                 await asyncio.sleep(0.1)
                 self._moved.set()
+            except ValueError as error:  # stored by a program of another vocabulary: decide on by the one in force
+                self._metrics.policy_refused()
+                self._log.error("active policy cannot be used", findings=str(error).splitlines())
 
     def _hear(self, word: str) -> None:
         if word == "*" or word.startswith("policy:"):
@@ -107,12 +111,14 @@ class FolderWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async for source in candidates(self._folder, self._policy.current().digest, poll=self._poll):
+        while True:
             try:
-                await self.consider(source)
-            except Exception as error:
+                async for source in candidates(self._folder, self._policy.current().digest, poll=self._poll):
+                    await self.consider(source)
+            except Exception as error:  # not the folder's fault: begin anew, lest its change be forgotten
                 self._metrics.policy_refused()
-                self._log.error("policy candidate not considered", policy=source.digest, exc_info=error)
+                self._log.error("policy folder not considered", exc_info=error)
+                await asyncio.sleep(1)
 
     async def consider(self, source: PolicySource) -> None:
         """Check one candidate and publish it."""

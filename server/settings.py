@@ -6,8 +6,9 @@ The environment wins. A setting that is unknown or out of range stops the start 
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,12 +23,36 @@ _CLIENT_VARIABLES = frozenset({"CHAMBERLAIN_ENDPOINT", "CHAMBERLAIN_ACCESS_KEY",
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+def _database_url(url: SecretStr) -> SecretStr:
+    """Refused here, where nothing of it is repeated: further in, a driver's complaint would quote it."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        usable = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "must look like postgresql://user:password@host:port/database, what is special in the password "
+            "percent-encoded"
+        )
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+
+
 class SettingsError(Exception):
     """A setting is wrong; the message names it."""
 
 
 def _default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "chamberlain"
+
+
+def shown_address(host: str, port: int) -> str:
+    """How a client on this machine addresses what listens there: ``127.0.0.1:8080``, ``[::1]:8080``."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Settings(BaseSettings):
@@ -44,29 +69,43 @@ class Settings(BaseSettings):
     policy_dir: Path = Field(
         default=Path(__file__).resolve().parents[1] / "policies", description="The folder of Casbin files."
     )
-    http_host: str = "127.0.0.1"
-    http_port: Port = 8080
-    metrics_host: str = "127.0.0.1"
-    metrics_port: Port = 9090
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(default_factory=lambda: min(os.cpu_count() or 1, 4))
-    database_url: SecretStr | None = Field(
+    http_host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
+    http_port: Port = Field(default=8080, description="Its port; 0: any that is free.")
+    metrics_host: str = Field(default="127.0.0.1", description="The address that /metrics listens on.")
+    metrics_port: Port = Field(default=9090, description="Its port; 0: any that is free.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        default_factory=lambda: min(os.cpu_count() or 1, 4), description="Processes that answer requests."
+    )
+    database_url: DatabaseUrl | None = Field(
         default=None, description="A PostgreSQL of your own, as the application's role; unset: the embedded one."
     )
-    migrator_database_url: SecretStr | None = Field(
+    migrator_database_url: DatabaseUrl | None = Field(
         default=None, description="The same database as the role that owns the tables; unset: as database_url."
     )
     database_pool: Annotated[int, Field(ge=2, le=100)] = Field(default=10, description="Connections of each worker.")
     key_file: Path | None = Field(default=None, description="The key ring; unset: keys.json in the data folder.")
-    max_body: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = Field(default=1024 * 1024, description="Bytes.")
+    max_body: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = Field(
+        default=1024 * 1024, description="The longest body of a request, in bytes."
+    )
     require_signed_body: bool = Field(default=False, description="Refuse mutations whose body is not signed.")
-    authentication_failures_per_minute: Annotated[float, Field(gt=0)] = 30.0
-    authentication_failures_burst: Annotated[int, Field(ge=1)] = 20
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
-    grace_seconds: Annotated[float, Field(ge=0, le=600)] = Field(default=10.0, description="For what is in flight.")
+    authentication_failures_per_minute: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="Failures of one address, in each worker, before it is answered 429."
+    )
+    authentication_failures_burst: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="How many of them may come at once."
+    )
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
+        default="info", description="debug, info, warning or error. Reads that succeed are told at debug."
+    )
+    grace_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=10.0, description="How long a stopping server waits for what is in flight."
+    )
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=0.0, description="How long a stopping server goes on accepting, so that a balancer can turn away first."
     )
-    policy_poll_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 0.5
+    policy_poll_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
+        default=0.5, description="How often the policy folder is looked at."
+    )
 
     @property
     def keys_path(self) -> Path:
@@ -104,7 +143,8 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         faults = (
-            f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}: "
+            + fault["msg"].removeprefix("Value error, ")
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError("; ".join(faults)) from None

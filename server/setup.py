@@ -13,20 +13,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from actions.authorization.source import read_folder
 from actions.entities.installation import BOOTSTRAP, RECOVER, Credentials
 from actions.entities.installation import SPECS as INSTALLATION_SPECS
-from actions.errors import Conflict
+from actions.errors import ChamberlainError, Conflict
 from actions.vocabulary import Operation
 from server.app import Application, application
 from server.http.metrics import Metrics
 from server.keyring import KeyRing, KeyRingError
 from server.logging import configure
 from server.policy import checked
+from server.repositories.installation import has_users
 from server.repositories.migrations.migrate import SchemaError, migrate
-from server.settings import Settings, load
+from server.settings import Settings, load, shown_address
 
 MIGRATOR_URL = "CHAMBERLAIN_SETUP_MIGRATOR_URL"
 DATABASE_URL = "CHAMBERLAIN_SETUP_DATABASE_URL"
@@ -46,6 +49,10 @@ def write_credentials(path: Path, endpoint: str, issued: Credentials, password: 
         "username": issued.username,
         "password": password,
     }
+    _replace(path, told)
+
+
+def _replace(path: Path, told: dict[str, str]) -> None:
     draft = path.with_suffix(".new")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(told, file, indent=2)
@@ -57,6 +64,7 @@ async def prepare(settings: Settings, migrator_url: str, database_url: str) -> b
     """Bring everything into place; returns whether this was the first start. Raises ``SetupFailed``."""
     with _failures():
         KeyRing.load(settings.keys_path)
+        _follow_port(settings)
         await migrate(migrator_url, make_url(database_url).username or "")
         async with application(settings, database_url, Metrics()) as app:
             await _policy_in_force(app)
@@ -84,17 +92,55 @@ async def _policy_in_force(app: Application) -> None:
     try:
         await checked(source, None)
     except ValueError as error:
-        raise SetupFailed(f"the policy folder {folder} cannot be used:\n{error}") from error
+        findings = "; ".join(str(error).splitlines())
+        raise SetupFailed(f"the policy folder {folder} cannot be used: {findings}") from error
     await app.policy.use(source)
     await app.publish(source, "the first policy of this installation")
 
 
 async def _bootstrap(app: Application) -> bool:
+    """Make the first superadmin if there is nobody yet. What an earlier first start left half done is finished.
+
+    A mark stands in the data folder from before the superadmin is made until its credentials are written. Whoever
+    finds one beside a superadmin knows that nobody ever saw the credentials, and issues new ones.
+    """
+    mark = app.settings.data_dir / "first-start"
+    cut_off = mark.exists()
+    if not cut_off and await has_users(app.database):
+        return False
+    _make_durable(mark)
     try:
         await _issue(app, BOOTSTRAP, "system:bootstrap", USERNAME)
     except Conflict:
-        return False
+        if not cut_off:  # another server on the same database was quicker
+            mark.unlink()
+            return False
+        await _issue(app, RECOVER, "system:recovery", USERNAME)
+    mark.unlink()
     return True
+
+
+def _make_durable(mark: Path) -> None:
+    mark.touch(mode=0o600)
+    folder = os.open(mark.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _follow_port(settings: Settings) -> None:
+    """Where ``credentials.json`` names this server at another port, name the present one."""
+    path = settings.credentials_path
+    here = f"http://{shown_address(settings.http_host, settings.http_port)}"
+    try:
+        told = json.loads(path.read_text())
+        host, _, port = told["endpoint"].rpartition(":")
+        moved = host == here.rpartition(":")[0] and told["endpoint"] != here and port.isdecimal()
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return  # none there yet, or one that somebody wrote otherwise
+    if moved:
+        _replace(path, {**told, "endpoint": here})
 
 
 async def _issue(app: Application, operation: Operation, principal: str, username: str) -> Credentials:
@@ -103,17 +149,26 @@ async def _issue(app: Application, operation: Operation, principal: str, usernam
     password = secrets.token_urlsafe(18)
     issued: Credentials = await app.internally(spec, principal, {"username": username, "password": password})
     settings = app.settings
-    endpoint = f"http://{settings.http_host}:{settings.http_port}"
+    endpoint = f"http://{shown_address(settings.http_host, settings.http_port)}"
     await asyncio.to_thread(write_credentials, settings.credentials_path, endpoint, issued, password)
     return issued
 
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
+    """What may well go wrong, said in one line. Anything else is a fault of the program and keeps its traceback."""
     try:
         yield
     except (KeyRingError, SchemaError) as error:
         raise SetupFailed(str(error)) from error
+    except ChamberlainError as error:
+        raise SetupFailed(error.detail) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, TimeoutError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise SetupFailed(f"the database cannot be used: {cause}") from error
+    except OSError as error:
+        what = error.filename or "the database cannot be reached"
+        raise SetupFailed(f"{what}: {error.strerror}") from error
 
 
 def main() -> int:
@@ -123,7 +178,7 @@ def main() -> int:
     try:
         first = asyncio.run(prepare(settings, *urls))
     except SetupFailed as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(json.dumps({"failed": str(error)}))  # noqa: T201
         return 1
     print(json.dumps({"first": first}))  # noqa: T201
     return 0

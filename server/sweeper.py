@@ -16,7 +16,7 @@ from actions.entities.installation import SPECS as INSTALLATION_SPECS
 from actions.entities.installation import SWEEP
 from actions.entities.keypair import SPECS as KEYPAIR_SPECS
 from actions.entities.keypair import TALLY
-from actions.errors import ChamberlainError
+from actions.errors import ChamberlainError, OutcomeUnknown
 from audit.log import AuditLog, LogUnavailable
 from audit.record import VERSION, Columns, Phase, Record, canonical
 from server.http.authentication_log import AuthenticationLog
@@ -44,9 +44,15 @@ class Uses:
         count, _ = self._counts.get(keypair, (0, at))
         self._counts[keypair] = (count + 1, at)
 
-    def take(self) -> list[dict[str, object]]:
+    def take(self) -> dict[uuid.UUID, tuple[int, datetime]]:
         taken, self._counts = self._counts, {}
-        return [{"keypair_id": str(key), "queries": count, "last_used": at} for key, (count, at) in taken.items()]
+        return taken
+
+    def give_back(self, taken: dict[uuid.UUID, tuple[int, datetime]]) -> None:
+        """They could not be written down; they count with the next."""
+        for key, (count, at) in taken.items():
+            more, last = self._counts.get(key, (0, at))
+            self._counts[key] = (count + more, last)
 
 
 class Sweeper:
@@ -90,11 +96,20 @@ class Sweeper:
                 self._log.error("sweep failed", work=work.__name__.strip("_"), exc_info=error)
 
     async def tally(self) -> None:
-        if uses := self._uses.take():
+        taken = self._uses.take()
+        if not taken:
+            return
+        uses = [{"keypair_id": str(key), "queries": count, "last_used": at} for key, (count, at) in taken.items()]
+        try:
             await self._internally(_TALLY, SWEEPER, {"uses": uses})
+        except OutcomeUnknown:
+            raise  # they may have been counted; rather too few than twice
+        except ChamberlainError:
+            self._uses.give_back(taken)
+            raise
 
     async def _settle(self) -> None:
-        await self._units.sweep()
+        await self._units.fates.sweep()
 
     async def _count_failures(self) -> None:
         await self._failures.flush(datetime.now(UTC))
@@ -134,5 +149,7 @@ class Sweeper:
                 scope_user_id=intent["scope_user_id"],
                 target_id=intent["target_id"],
                 target_domain_id=intent["target_domain_id"],
+                target_project_id=intent["target_project_id"],
+                target_user_id=intent["target_user_id"],
             )
             await self._audit.write(Record(columns, canonical(closing), None))

@@ -12,9 +12,11 @@ from tests.world.world import World, new_world
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
     stage = Stage()
-    asyncio.run(stage.start())
-    yield stage
-    asyncio.run(stage.stop())
+    try:
+        asyncio.run(stage.start())
+        yield stage
+    finally:
+        asyncio.run(stage.stop())
 
 
 @pytest.fixture

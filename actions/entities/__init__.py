@@ -1,6 +1,6 @@
 """The declarations of every entity: what exists, what may be asked of it, and in which scopes."""
 
-from actions.entities import domain, installation, keypair, policy, role_binding, user
+from actions.entities import audit_record, domain, installation, keypair, policy, role_binding, user
 from actions.standard import Spec
 from actions.vocabulary import Vocabulary, vocabulary
 
@@ -11,6 +11,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *role_binding.SPECS,
     *policy.SPECS,
     *installation.SPECS,
+    *audit_record.SPECS,
 )
 
 

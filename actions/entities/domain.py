@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from actions.model import Input, Kept, Name, Text
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter, UUIDFilter
@@ -12,10 +12,10 @@ from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDA
 DOMAIN = Entity("domain", "domains", scope=ScopeType.DOMAIN)
 
 Slots = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[int, Field(ge=0, le=2**62)]], Field(max_length=32)
+    dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=0, le=2**62)]], Field(max_length=32)
 ]
 """Resource caps by slot name: ``cpu`` in cores, ``mem`` in bytes. A slot that is not named has no cap."""
-Hosts = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=64)]
+Hosts = Annotated[list[Annotated[Text, Field(max_length=256)]], Field(max_length=64)]
 
 
 class Domain(Kept):
@@ -42,11 +42,19 @@ class DomainChange(OwnDomainChange):
     integration_id: Text | None = None
 
 
+def _addressable(name: str) -> str:
+    if name == "me":
+        raise ValueError("is reserved: in a path it stands for the caller")
+    return name
+
+
 class NewDomain(DomainChange):
-    name: Name
+    name: Annotated[Name, AfterValidator(_addressable)]
 
 
 class DomainFilter(Filter):
+    speaks_of_deleted = frozenset({"deleted", "is_active"})
+
     id: UUIDFilter | None = None
     name: StringFilter | None = None
     description: StringFilter | None = None

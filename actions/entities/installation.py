@@ -6,7 +6,7 @@ Internal: no surface serves these; only the system principals run them, on the m
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from actions.model import SECRET, Input, Name, Output
 from actions.standard import Standard
@@ -31,7 +31,7 @@ class Credentials(Output):
     user_id: UUID
     username: str
     access_key: str
-    secret_key: Annotated[str, SECRET]
+    secret_key: Annotated[str, SECRET] = Field(repr=False)
 
 
 INSTALLATIONS = Standard(INSTALLATION, Credentials)

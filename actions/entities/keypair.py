@@ -31,7 +31,7 @@ class Keypair(Kept):
 
 
 class IssuedKeypair(Keypair):
-    secret_key: Annotated[str, SECRET] = Field(description="Shown this once.")
+    secret_key: Annotated[str, SECRET] = Field(repr=False, description="Shown this once.")
 
 
 class OwnKeypairChange(Input):
@@ -84,16 +84,17 @@ KEYPAIRS = Standard(
     ("created_at", "updated_at", "access_key", "rate_limit", "num_queries"),
 )
 TAKES_OVER = Controls()
+"""Stopping or removing a key pair counts too: it shuts its user out."""
 A, D, U = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.USER
 
 SPECS = (
     *KEYPAIRS.offer(CREATE, U, output=IssuedKeypair, controls=TAKES_OVER),
     *KEYPAIRS.offer(GET, A, D, U),
     *KEYPAIRS.offer(SEARCH, A, D, U),
-    *KEYPAIRS.offer(UPDATE, A, D),
-    *KEYPAIRS.offer(UPDATE, U, input=OwnKeypairChange),
-    *KEYPAIRS.offer(DELETE, A, D, U),
-    *KEYPAIRS.offer(PURGE, A, D, U),
+    *KEYPAIRS.offer(UPDATE, A, D, controls=TAKES_OVER),
+    *KEYPAIRS.offer(UPDATE, U, input=OwnKeypairChange, controls=TAKES_OVER),
+    *KEYPAIRS.offer(DELETE, A, D, U, controls=TAKES_OVER),
+    *KEYPAIRS.offer(PURGE, A, D, U, controls=TAKES_OVER),
     *KEYPAIRS.offer(
         ROTATE,
         A,
@@ -104,7 +105,9 @@ SPECS = (
         sentence="Replace the secret of a key pair {where}; the old one stops working at once.",
     ),
     *KEYPAIRS.offer(ACTIVATE, A, D, U, controls=TAKES_OVER, sentence="Let a key pair {where} sign requests again."),
-    *KEYPAIRS.offer(DEACTIVATE, A, D, U, sentence="Stop a key pair {where} from signing requests."),
+    *KEYPAIRS.offer(
+        DEACTIVATE, A, D, U, controls=TAKES_OVER, sentence="Stop a key pair {where} from signing requests."
+    ),
     *KEYPAIRS.offer(
         TALLY,
         A,

@@ -47,8 +47,8 @@ class PolicyFilter(Filter):
 POLICIES = Standard(POLICY, PolicyVersion, filter=PolicyFilter, orders=("created_at", "id"))
 
 SPECS = (
-    *POLICIES.offer(GET, ScopeType.ADMIN),
-    *POLICIES.offer(SEARCH, ScopeType.ADMIN),
+    *POLICIES.offer(GET, ScopeType.ADMIN, sentence="Show a policy version."),
+    *POLICIES.offer(SEARCH, ScopeType.ADMIN, sentence="Search the policy versions."),
     *POLICIES.offer(
         ACTIVATE,
         ScopeType.ADMIN,

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 from actions.model import Input, Kept, Name
 from actions.query import DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
-from actions.vocabulary import CREATE, DELETE, GET, PURGE, SEARCH, UPDATE, Entity, ScopeType, Use
+from actions.vocabulary import CREATE, DELETE, GET, PURGE, SEARCH, UPDATE, Controls, Entity, ScopeType, Use
 
 ROLE_BINDING = Entity("role_binding", "role_bindings")
 
@@ -56,13 +56,15 @@ ROLE_BINDINGS = Standard(
     ("created_at", "updated_at", "role", "scope_type"),
     uses={"user_id": Use("user", "get")},
 )
+TAKES_OVER = Controls()
+"""What somebody holds is part of the account: a role taken away, or given with its denies, shuts its holder out."""
 A, D, P, U = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT, ScopeType.USER
 
 SPECS = (
-    *ROLE_BINDINGS.offer(CREATE, A, D, P),
+    *ROLE_BINDINGS.offer(CREATE, A, D, P, controls=TAKES_OVER),
     *ROLE_BINDINGS.offer(GET, A, D, P, U),
     *ROLE_BINDINGS.offer(SEARCH, A, D, P, U),
-    *ROLE_BINDINGS.offer(UPDATE, A, D, P),
-    *ROLE_BINDINGS.offer(DELETE, A, D, P),
-    *ROLE_BINDINGS.offer(PURGE, A, D, P),
+    *ROLE_BINDINGS.offer(UPDATE, A, D, P, controls=TAKES_OVER),
+    *ROLE_BINDINGS.offer(DELETE, A, D, P, controls=TAKES_OVER),
+    *ROLE_BINDINGS.offer(PURGE, A, D, P, controls=TAKES_OVER),
 )

@@ -47,7 +47,7 @@ class UserStatus(StrEnum):
 
 def _email(text: str) -> str:
     name, at, host = text.rpartition("@")
-    if not (name and at and "." in host) or any(character.isspace() for character in text):
+    if not (name and at and "." in host) or not all(character.isprintable() and character != " " for character in text):
         raise ValueError("is not an e-mail address")
     return text
 
@@ -178,7 +178,7 @@ USERS = Standard(
     uses={"domain_id": Use("domain", "get")},
 )
 TAKES_OVER = Controls()
-MAY_TAKE_OVER = Controls(frozenset({"email", "status", "allowed_client_ip"}))
+"""Any change of a user counts, so that nobody's account is altered by one who reaches less far."""
 A, D, P, U = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT, ScopeType.USER
 
 SPECS = (
@@ -186,8 +186,8 @@ SPECS = (
     *USERS.offer(CREATE, D),
     *USERS.offer(GET, A, D, P, U),
     *USERS.offer(SEARCH, A, D, P),
-    *USERS.offer(UPDATE, A, D, controls=MAY_TAKE_OVER),
-    *USERS.offer(UPDATE, U, input=OwnChange, controls=MAY_TAKE_OVER),
+    *USERS.offer(UPDATE, A, D, controls=TAKES_OVER),
+    *USERS.offer(UPDATE, U, input=OwnChange, controls=TAKES_OVER),
     *USERS.offer(DELETE, A, D, U, controls=TAKES_OVER),
     *USERS.offer(PURGE, A, D, controls=TAKES_OVER),
     *USERS.offer(RESTORE, A, D, controls=TAKES_OVER),

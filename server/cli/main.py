@@ -1,24 +1,41 @@
-"""``chamberlain``: the command line. Each command imports what it needs when it runs, so that help is quick."""
+"""``chamberlain``: the command line. Each command imports what it needs when it runs, so that help is quick.
+
+Exit codes: 0 when it did what was asked; 1 when the answer was no, or something was found wrong; 2 when it could not
+run at all. A person's mistake ends in one line on standard error, never in a traceback.
+"""
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from actions.vocabulary import ScopeType
+from server.cli.output import CannotRun, Format, complain, show_credentials
 from server.settings import Settings, SettingsError, load
 
-app = typer.Typer(
-    name="chamberlain",
-    help="A manager API server in which nothing happens that a policy did not allow and the audit log did not record.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+
+def _group(help: str) -> typer.Typer:
+    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+app = _group(
+    "A manager API server in which nothing happens that a policy did not allow and the audit log did not record."
 )
+policy = _group("Policy files.")
+audit = _group("The audit log.")
+keys = _group("The key ring: what secrets at rest are sealed with.")
+app.add_typer(policy, name="policy")
+app.add_typer(audit, name="audit")
+app.add_typer(keys, name="keys")
 
 
 @app.callback()
 def about() -> None:
-    """Keeps ``chamberlain`` a group of commands, however few there are."""
+    """Settings come from CHAMBERLAIN_... variables, or from a TOML file that CHAMBERLAIN_CONFIG names."""
 
 
 def settings_or_exit() -> Settings:
@@ -26,8 +43,29 @@ def settings_or_exit() -> Settings:
     try:
         return load()
     except SettingsError as error:
-        typer.echo(f"chamberlain: {error}", err=True)
+        complain(str(error))
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def _exits() -> Iterator[None]:
+    try:
+        yield
+    except CannotRun as error:
+        complain(str(error))
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _local_exits() -> Iterator[None]:
+    from server.cli.local import Refused
+
+    try:
+        with _exits():
+            yield
+    except Refused as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -36,6 +74,133 @@ def serve() -> None:
     from server.cli.serve import serve as run
 
     sys.exit(asyncio.run(run(settings_or_exit())))
+
+
+@app.command()
+def api(
+    method: Annotated[str, typer.Argument(help="GET, POST, PATCH, DELETE, ...")],
+    path: Annotated[str, typer.Argument(help="For example /admin/users; it may have a query.")],
+    filter: Annotated[str | None, typer.Option(help="A filter, as JSON.")] = None,
+    order: Annotated[str | None, typer.Option(help="For example username:asc,created_at:desc.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Items on a page.")] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="Any query parameter: name=value.")] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", "-F", help="A field of the body: name=value, the value as JSON or as a text."),
+    ] = None,
+    input: Annotated[str | None, typer.Option(help="A file with the JSON body; - for standard input.")] = None,
+    include: Annotated[bool, typer.Option("--include", "-i", help="Print status and headers, too.")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Send one signed request and print its answer.
+
+    The credentials are those in CHAMBERLAIN_ENDPOINT, CHAMBERLAIN_ACCESS_KEY and CHAMBERLAIN_SECRET_KEY, or in the data
+    folder's credentials.json. A problem is printed on standard error, and the exit code is 1.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import call, credentials, read_call
+
+    with _exits():
+        named = {"filter": filter, "order": order, "limit": None if limit is None else str(limit)}
+        request = read_call(method, path, named=named, params=param or (), fields=field or (), input=input)
+        code = call(credentials(settings.credentials_path, endpoint), request, include=include)
+    raise typer.Exit(code)
+
+
+@app.command()
+def actions(
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
+    scope: Annotated[ScopeType | None, typer.Option(help="Only what takes place in this type of scope.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Only what is done to this entity.")] = None,
+) -> None:
+    """List every action: its name, route, permission and what it does."""
+    from server.cli.catalogue import show
+
+    with _exits():
+        show(format, scope, entity)
+
+
+@policy.command("check")
+def policy_check(
+    folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,
+    format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    oracle: Annotated[bool, typer.Option("--oracle", help="Ask stock Casbin about every role and every cell.")] = False,
+) -> None:
+    """Check policy files as the server does before they go live.
+
+    Each finding has its file, line and column. The exit code is 1 if the folder could not go live; warnings alone do
+    not hinder it.
+    """
+    chosen = folder or settings_or_exit().policy_dir
+    if format not in ("text", "json"):
+        raise typer.BadParameter("is text or json", param_hint="--format")
+    from server.cli.policy import check_folder
+
+    with _exits():
+        code = check_folder(chosen, as_json=format == "json", exhaustive=oracle)
+    raise typer.Exit(code)
+
+
+@audit.command("tail")
+def audit_tail(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many records.")] = 20,
+    format: Annotated[Format, typer.Option(help="A table, or JSON with a record a line.")] = Format.TABLE,
+) -> None:
+    """Show the latest audit records, the newest last. LOCAL ONLY.
+
+    It reads the server's database directly, so it works on the server's own machine while the database runs. What is
+    sealed stays sealed. Reading the log is itself recorded, as done by system:operator.
+    """
+    settings = settings_or_exit()
+    with _local_exits():
+        from server.cli.audit import show_tail
+
+        show_tail(settings, count, format)
+
+
+@app.command()
+def recover(username: Annotated[str, typer.Argument(help="Whom to give a way back in.")]) -> None:
+    """Make a user a superadmin again, with a new password and key pair. LOCAL ONLY.
+
+    It works on the server's own machine, whether the server runs or not. The credentials are printed once and replace
+    those in credentials.json. It is recorded, as done by system:recovery.
+    """
+    settings = settings_or_exit()
+    with _local_exits():
+        from server.cli.local import regain, run
+
+        issued = run(settings, lambda: regain(settings, username))
+    typer.echo(
+        f"{issued.username} is a superadmin and has a new password and key pair, shown this once and kept in "
+        f"{settings.credentials_path}:"
+    )
+    show_credentials(settings.credentials_path)
+
+
+@keys.command("rotate")
+def keys_rotate() -> None:
+    """Add a key to the key ring and make it the one that seals. LOCAL ONLY.
+
+    What older keys sealed still opens with them, so none is removed.
+    """
+    settings = settings_or_exit()
+    from server.keyring import KeyRingError, rotate
+
+    path = settings.keys_path
+    with _exits():
+        try:
+            if not path.exists():
+                raise CannotRun(f"there is no key ring at {path}; the server's first start makes it")
+            name = rotate(path)
+        except KeyRingError as error:
+            raise CannotRun(str(error)) from None
+        except OSError as error:
+            raise CannotRun(f"{path} cannot be changed: {error.strerror}") from None
+    typer.echo(
+        f"{path} has a new key, {name}, which seals from now on.\n"
+        "1. Restart the server: running workers go on with the old key until then.\n"
+        f"2. Back up {path}. Keep the old keys in it: what they sealed opens with nothing else."
+    )
 
 
 def main() -> None:

@@ -7,12 +7,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from rich.console import Console
-
+from server.cli.welcome import welcome
 from server.embedded import EmbeddedPostgres
 from server.embedded_account import EmbeddedPostgresError
 from server.logging import configure
-from server.settings import Settings
+from server.settings import Settings, shown_address
 from server.supervisor import StartFailed, Supervisor
 
 
@@ -57,7 +56,10 @@ async def database(settings: Settings) -> AsyncIterator[tuple[str, str]]:
 @asynccontextmanager
 async def _standing(settings: Settings, supervisor: Supervisor, first: list[bool]) -> AsyncIterator[Mapping[str, str]]:
     """What the workers stand on: a database with its schema, a policy in force, somebody who may do something."""
-    await asyncio.to_thread(settings.data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
+    try:
+        await asyncio.to_thread(settings.data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartFailed(f"cannot use the data folder {settings.data_dir}: {error.strerror}") from error
     async with database(settings) as (migrator, application):
         first.append(await _set_up(supervisor, migrator, application))
         yield {"CHAMBERLAIN_WORKER_DATABASE_URL": application}
@@ -79,28 +81,14 @@ async def _set_up(supervisor: Supervisor, migrator: str, application: str) -> bo
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if not answer:
+        raise StartFailed(f"the set-up ended with {process.returncode}; the reason stands above")
+    told = json.loads(answer)
     if process.returncode != 0:
-        raise StartFailed("the set-up failed; its reason stands above")
-    return bool(json.loads(answer)["first"])
+        raise StartFailed(told["failed"])
+    return bool(told["first"])
 
 
 def _welcome(settings: Settings, supervisor: Supervisor, *, first: bool) -> None:
-    host, port = supervisor.http_address
-    metrics_host, metrics_port = supervisor.metrics_address
-    out = Console(highlight=False, soft_wrap=True)
-    out.print(
-        f"[bold]Chamberlain[/] serves http://{host}:{port}, metrics at http://{metrics_host}:{metrics_port}/metrics"
-    )
-    path = settings.credentials_path
-    if first:
-        told = json.loads(path.read_text())
-        out.print(f"\nThe first superadmin, shown this once and kept in {path}:")
-        for name in ("username", "password", "access_key", "secret_key"):
-            out.print(f"  {name:<11} {told[name]}", markup=False)
-    out.print("\nTry, in another terminal:")
-    for command in (
-        "chamberlain api GET /auth/whoami",
-        """chamberlain api GET /admin/users --filter '{"username": {"equals": "root"}}'""",
-        "chamberlain audit tail",
-    ):
-        out.print(f"  .venv/bin/{command}", markup=False)
+    http, metrics = shown_address(*supervisor.http_address), shown_address(*supervisor.metrics_address)
+    welcome(settings, http, metrics, first=first)

@@ -137,7 +137,9 @@ class SignedClient:
         self._access_key = access_key
         self._secret_key = secret_key
         self._now = now
-        self._client = httpx.Client(timeout=timeout, transport=transport, follow_redirects=False)
+        # A proxy that the environment names is for other machines than this one.
+        here: dict[str, None] = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
+        self._client = httpx.Client(timeout=timeout, transport=transport, mounts=here, follow_redirects=False)
 
     @classmethod
     def of(cls, credentials: Credentials, **options: Any) -> Self:

@@ -48,6 +48,8 @@ class AddressLimiter:
 
     def peek(self, address: str, now: float) -> float:
         """What ``charge`` would answer, without counting."""
+        if not self._due:
+            return 0.0
         return self._wait(max(self._due.get(_bucket(address), now), now), now)
 
     def _wait(self, due: float, now: float) -> float:

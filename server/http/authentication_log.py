@@ -12,7 +12,7 @@ from typing import Protocol
 
 import uuid_utils.compat
 
-from actions.errors import AuditUnavailable
+from actions.errors import AuditUnavailable, Unavailable
 from audit.log import AuditLog, LogUnavailable
 from audit.record import Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
@@ -23,13 +23,15 @@ IN_FULL_TOGETHER = 300
 ADDRESSES = 1000
 """Addresses counted apart in one minute; the rest are counted together, as ``others``."""
 OTHERS = "others"
+MINUTES = 60
+"""Minutes whose counts wait while the log cannot be written; older ones are told together with the next."""
 
 
 class Seals(Protocol):
     async def seal(self, draft: Draft) -> Record: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Minute:
     number: int
     seen: Counter[str] = field(default_factory=Counter)
@@ -61,17 +63,25 @@ class AuthenticationLog:
         self._turn(at)
         while self._over:
             minute = self._over[0]
-            for address, count in list(minute.uncounted.items()):
-                started = datetime.fromtimestamp(minute.number * 60, UTC)
-                await self._write(address, at, "", {"count": count, "minute": started, "reason": "repeated"})
-                del minute.uncounted[address]
-            self._over.pop(0)
+            started = datetime.fromtimestamp(minute.number * 60, UTC)
+            while minute.uncounted:
+                address, count = minute.uncounted.popitem()
+                try:
+                    await self._write(address, at, "", {"count": count, "minute": started, "reason": "repeated"})
+                except BaseException:
+                    minute.uncounted[address] += count
+                    raise
+            if minute in self._over:
+                self._over.remove(minute)
 
     def _turn(self, at: datetime) -> _Minute:
         number = int(at.timestamp()) // 60
         if number != self._minute.number:
             if self._minute.uncounted:
                 self._over.append(self._minute)
+            if len(self._over) > MINUTES:
+                oldest = self._over.pop(0)
+                self._over[0].uncounted[OTHERS] += oldest.uncounted.total()
             self._minute = _Minute(number)
         return self._minute
 
@@ -91,5 +101,5 @@ class AuthenticationLog:
         try:
             record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
             await self._log.write(record)
-        except LogUnavailable as error:
+        except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error

@@ -6,7 +6,6 @@ bytes until the pipeline has decided.
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
-from uuid import UUID
 
 import uuid_utils.compat
 from pydantic import BaseModel
@@ -15,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from actions.action import Action, Address, AnyAction, RequestContext
-from actions.errors import BadRequest, Fault, Invalid, MethodNotAllowed, UnsupportedMedia
+from actions.errors import BadRequest, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
 from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
 from server.http.exchange import Exchange
@@ -38,6 +37,11 @@ def routes(specs: Iterable[Spec], processor: Executes) -> list[Route]:
         for alias in spec.aliases:
             resources.setdefault(alias.path, Resource(alias.path, processor)).serve(alias.method, spec)
     return [Route(path, endpoint=resource) for path, resource in resources.items()]
+
+
+async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """What is served at every other path."""
+    raise NotFound
 
 
 class Resource:
@@ -80,11 +84,13 @@ class Resource:
             method = "PURGE"
         spec = self._specs.get(method)
         if spec is None:
-            allowed = sorted(
-                {name for name in self._specs if name != "PURGE"} | ({"DELETE"} if "PURGE" in self._specs else set())
-            )
-            raise MethodNotAllowed("This path is not served with that method.", extra={"allow": ", ".join(allowed)})
+            allowed = ", ".join(self._methods())
+            raise MethodNotAllowed("This path is not served with that method.", extra={"allow": allowed})
         return spec
+
+    def _methods(self) -> list[str]:
+        served = {"DELETE" if name == "PURGE" else name for name in self._specs}
+        return sorted(served | ({"HEAD"} if "GET" in served else set()))
 
     def _action(
         self, spec: Spec, exchange: Exchange, path: Mapping[str, str], given: bytes | Mapping[str, object]
@@ -93,7 +99,7 @@ class Resource:
         aliased = self._path != spec.path
         ref = ME if aliased else path.get(spec.scope_type.value, "")
         return Action(
-            id=UUID(bytes=uuid_utils.compat.uuid7().bytes),
+            id=uuid_utils.compat.uuid7(),
             spec=spec,
             principal=exchange.principal,
             address=Address(ScopeType.USER if aliased else spec.scope_type, ref),
@@ -111,6 +117,8 @@ class Resource:
 
 def _parameters(request: Request) -> dict[str, str]:
     parameters: dict[str, str] = {}
+    if not request.scope["query_string"]:
+        return parameters
     for name, value in request.query_params.multi_items():
         if name in parameters:
             raise BadRequest(f"The parameter `{name[:64]}` is given twice.", reason="repeated-parameter")

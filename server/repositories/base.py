@@ -6,7 +6,7 @@ has no predicate. The predicate stands in the statement itself, so a row outside
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -90,6 +90,8 @@ class Repository(Generic[Item]):
         self._columns = [self.field(name).label(name) for name in output.model_fields] + [
             column.label(f"in_{scope_type}") for scope_type, column in lies_in.items()
         ]
+        order = (ScopeType.USER, ScopeType.PROJECT, ScopeType.DOMAIN)
+        self._labels = [(kind, f"in_{kind}") for kind in order if kind in lies_in]
         # Built at the first use of each scope type and kept: statements are few, requests are many.
         self._statement = lru_cache(maxsize=256)(self._build)
         self._search = lru_cache(maxsize=256)(self._build_search)
@@ -105,6 +107,7 @@ class Repository(Generic[Item]):
         """The column or expression behind a field. Raises ``KeyError`` when there is none."""
         return self.expressions[name] if name in self.expressions else self.table.c[name]
 
+    @cached_property
     def scope_columns(self) -> frozenset[str]:
         """The columns of its own that decide where a row lies. No change may name one."""
         found = {
@@ -152,9 +155,16 @@ class Repository(Generic[Item]):
 
     def lineage(self, row: Row) -> Lineage:
         """Where a row lies."""
-        order = (ScopeType.USER, ScopeType.PROJECT, ScopeType.DOMAIN)
-        scopes = [Scope(kind, row[f"in_{kind}"]) for kind in order if kind in self._lies_in and row[f"in_{kind}"]]
+        scopes = [Scope(kind, key) for kind, label in self._labels if (key := row[label])]
         return Lineage((*scopes, ADMIN_SCOPE))
+
+    def place(self, lineage: Lineage) -> dict[str, object]:
+        """The columns by which a new row lies in a scope and in those that contain it."""
+        return {
+            column.name: key
+            for kind, column in self._lies_in.items()
+            if column.table is self.table and not column.primary_key and (key := lineage.id_of(kind))
+        }
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -178,7 +188,7 @@ class Repository(Generic[Item]):
         ``values`` may name columns that no output shows (a password's hash); those are recorded as secret.
         """
         columns = frozenset(values)
-        if outside := columns & self.scope_columns():
+        if outside := columns & self.scope_columns:
             raise ValueError(f"{self.standard.entity.name}: {', '.join(sorted(outside))} decides where a row lies")
         shown = self.output.model_fields.keys()
         changed = {name: (row[name] if name in shown else None, value) for name, value in values.items()}

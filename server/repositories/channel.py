@@ -34,7 +34,7 @@ class Channel:
         self._connection: Connection | None = None
         self._heard_at = float("-inf")
         self._version: int | None = None
-        self._words = 0
+        self._words = self._told = 0  # words heard, in all and up to the last look at the version
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("chamberlain.channel")
 
@@ -76,15 +76,14 @@ class Channel:
             await self._connection.add_listener(CHANNEL, self._hear)
             self._tell("*")
             self._version = None
-        words = self._words
         asked_at = time.monotonic()
         async with asyncio.timeout(_ANSWER_SECONDS):
             version = await self._connection.fetchval("SELECT last_value FROM directory_version")
-        if self._version is not None and version != self._version and self._words == words:
+        if self._version is not None and version != self._version and self._words == self._told:
             await asyncio.sleep(0.05)  # the number moves before the commit that the word comes with
-            if self._words == words:
+            if self._words == self._told:
                 self._tell("*")
-        self._version = version
+        self._version, self._told = version, self._words
         self._heard_at = asked_at
 
     def _hear(self, connection: object, pid: int, channel: str, word: object) -> None:

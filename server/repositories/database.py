@@ -5,11 +5,11 @@ pool: bounded, every connection with a statement and a transaction timeout of it
 an error of ours in one place.
 """
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TypeAlias
 
 import asyncpg
 import orjson
@@ -18,21 +18,33 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from actions.errors import ChamberlainError, Conflict, Invalid, TooLarge, Unauthenticated, Unavailable
+from actions.errors import ChamberlainError, Conflict, Fault, Invalid, TooLarge, Unauthenticated, Unavailable
+from server.repositories import pool
 
-Row = asyncpg.Record
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[Row]
-else:  # asyncpg's classes cannot be subscripted at run time
-    Connection = asyncpg.Connection
+Row: TypeAlias = pool.Row
+Connection: TypeAlias = pool.Connection
 
 WRITE_SECONDS = 5.0
 """The longest that a write transaction may last (law 8), enforced by PostgreSQL and by the client."""
+LOCK_SECONDS = 1.0
+"""The longest that a statement waits for a lock: a log that somebody holds is told of soon, not after five seconds."""
 CONNECT_SECONDS = 2.0
 SIGNATURE_KEY = "request_signature_pkey"
 
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-_GONE = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
+_GONE = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says of a connection whose backend was ended while it idled
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+)
+_TOO_SLOW = (
+    TimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.LockNotAvailableError,
+)
 _OVERLOADED = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
@@ -40,6 +52,8 @@ _OVERLOADED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
 )
 
@@ -73,23 +87,14 @@ class Database:
         self._url = url
         self._size = size
         self._name = name
-        self._pool: asyncpg.Pool[Row] | None = None
+        self._pool = pool.Pool(lambda: self.connect("pool"), size, CONNECT_SECONDS)
 
     async def __aenter__(self) -> "Database":
-        with errors():
-            self._pool = await asyncpg.create_pool(
-                self._url, min_size=1, max_size=self._size, connect=self._connect_pooled, reset=_no_reset
-            )
-        return self
+        async with self.connection():
+            return self  # a first connection is made now, so that a wrong address is told at once
 
     async def __aexit__(self, *_: object) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                async with asyncio.timeout(WRITE_SECONDS):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
+        await self._pool.close(WRITE_SECONDS)
 
     async def connect(self, purpose: str) -> Connection:
         """A connection of one's own, outside the pool: for the log's writer and for listening."""
@@ -98,28 +103,28 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A pooled connection. Raises ``Unavailable`` when none is free in time."""
-        assert self._pool is not None, "the database is not open"  # noqa: S101
         with errors():
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                yield connection  # type: ignore[misc]  # the pool's proxy stands in for a connection
+            async with self._pool.lend() as connection:
+                yield connection
 
     async def fetch(self, query: Query, values: Mapping[str, object]) -> list[Row]:
-        async with self.connection() as connection:
-            return await connection.fetch(query.sql, *query.arguments(values))
+        with errors():
+            async with self._pool.lend() as connection:
+                return await connection.fetch(query.sql, *query.arguments(values))
 
     async def fetchrow(self, query: Query, values: Mapping[str, object]) -> Row | None:
+        with errors():
+            async with self._pool.lend() as connection:
+                return await connection.fetchrow(query.sql, *query.arguments(values))
+
+    async def server_version(self) -> str:
+        """PostgreSQL's own: proof that a connection can be had and answers."""
         async with self.connection() as connection:
-            return await connection.fetchrow(query.sql, *query.arguments(values))
+            return str(await connection.fetchval("SHOW server_version"))
 
     def occupancy(self) -> tuple[int, int]:
         """Pooled connections in use and idle."""
-        if self._pool is None:
-            return 0, 0
-        idle = self._pool.get_idle_size()
-        return self._pool.get_size() - idle, idle
-
-    async def _connect_pooled(self, *arguments: Any, **settings: Any) -> Connection:
-        return await self._connect(self._url, "pool")
+        return self._pool.occupancy()
 
     async def _connect(self, url: str, purpose: str) -> Connection:
         # The name tells connections apart for good, also after a restart has handed out a process id again.
@@ -132,6 +137,7 @@ class Database:
             server_settings={
                 "application_name": f"{self._name}-{purpose}-{uuid.uuid4().hex[:16]}",
                 "statement_timeout": limit,
+                "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}ms",
                 "transaction_timeout": limit,
                 "idle_in_transaction_session_timeout": limit,
                 "timezone": "UTC",
@@ -143,33 +149,41 @@ class Database:
         return connection
 
 
-async def _no_reset(connection: object) -> None:
-    """Nothing is ever set on a pooled connection, so there is nothing to reset: it saves a round trip per use."""
-
-
 def _to_json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-@contextmanager
-def errors() -> Iterator[None]:
-    """The one place where PostgreSQL's errors become ours. What it says of rows and values stays inside."""
-    try:
-        yield
-    except asyncpg.UniqueViolationError as error:
-        raise _clash(error) from error
-    except asyncpg.ForeignKeyViolationError as error:
-        raise Conflict(
-            "Something else still refers to this, or what this refers to is gone.", reason="in-use"
-        ) from error
-    except (asyncpg.CheckViolationError, asyncpg.DataError) as error:
-        raise Invalid("A value is outside what can be stored.") from error
-    except asyncpg.ProgramLimitExceededError as error:
-        raise TooLarge("A value is larger than can be stored.") from error
-    except (TimeoutError, asyncpg.QueryCanceledError, asyncpg.TransactionTimeoutError) as error:
-        raise Unavailable("The database did not answer in time.", reason="deadline-exceeded") from error
-    except (*_GONE, *_OVERLOADED) as error:
-        raise Unavailable("The database cannot be reached.", reason="database-unavailable") from error
+class errors:
+    """``with errors():`` is the one place where PostgreSQL's errors become ours. What it says of rows and values stays
+    inside."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and (ours := _translated(error)) is not None:
+            raise ours from error
+
+
+def _translated(error: BaseException) -> ChamberlainError | None:
+    match error:
+        case asyncpg.UniqueViolationError():
+            return _clash(error)
+        case asyncpg.ForeignKeyViolationError():
+            return Conflict("Something else still refers to this, or what this refers to is gone.", reason="in-use")
+        case asyncpg.CheckViolationError() | asyncpg.DataError():
+            return Invalid("A value is outside what can be stored.")
+        case asyncpg.ProgramLimitExceededError():
+            return TooLarge("A value is larger than can be stored.")
+        case _ if isinstance(error, _TOO_SLOW):
+            return Unavailable("The database did not answer in time.", reason="deadline-exceeded")
+        case _ if isinstance(error, (*_GONE, *_OVERLOADED)):
+            return Unavailable("The database cannot be reached.", reason="database-unavailable")
+        case _:
+            return None
 
 
 def is_connection_loss(error: BaseException) -> bool:
@@ -182,5 +196,8 @@ def _clash(error: asyncpg.UniqueViolationError) -> ChamberlainError:
     if constraint == SIGNATURE_KEY:
         return Unauthenticated("signature-replayed", reason="signature-replayed")
     # Constraints are named uq_<table>__<column>__<column>, scope columns first.
-    column = constraint.rpartition("__")[2].replace("_", " ")
-    return Conflict(f"This {column} is taken." if column else "This exists already.", reason="already-exists")
+    column = constraint.rpartition("__")[2] if "__" in constraint else ""
+    if not column:
+        return Conflict("This exists already.", reason="already-exists")
+    taken = [Fault(f"/{column}", "is taken")]
+    return Conflict(f"This {column.replace('_', ' ')} is taken.", reason="already-exists", errors=taken)

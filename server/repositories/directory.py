@@ -27,20 +27,6 @@ _NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
-class DomainPlace:
-    id: UUID
-    deleted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ThingPlace:
-    """A project or user: where it lies."""
-
-    domain_id: UUID
-    deleted: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StoredCredential:
     """What a request's signature is checked with. ``usable``: key pair, user and domain are all in force."""
 
@@ -114,14 +100,11 @@ class CachedDirectory:
             case ScopeType.DOMAIN:
                 if not _NAME.fullmatch(address.ref):
                     return None
-                place = await self._answer(
-                    ("domain_name", address.ref), self._read_domain(_DOMAIN_BY_NAME, address.ref)
-                )
-                domain = place and await self._domain(place.id)
-                return _lineage(domain) if domain else None
+                key = ("domain_name", address.ref)
+                return await self._answer(key, lambda: self._read_domain(_DOMAIN_BY_NAME, address.ref))
             case kind:
-                key = _uuid(address.ref)
-                return await self._thing(kind, key) if key else None
+                identity = _uuid(address.ref)
+                return await self._thing(kind, identity) if identity else None
 
     async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
         key = ("bindings", str(principal_id))
@@ -141,8 +124,7 @@ class CachedDirectory:
             return None
         match entity:
             case "domain":
-                domain = await self._domain(identity)
-                return _lineage(domain) if domain else None
+                return await self._domain(identity)
             case "project" | "user":
                 return await self._thing(ScopeType(entity), identity)
             case "keypair":
@@ -151,11 +133,19 @@ class CachedDirectory:
             case _:
                 return None
 
-    async def credential(self, access_key: str, *, fresh: bool = False) -> StoredCredential | None:
-        """The credential of an access key. ``fresh`` reads the database, for a key that may just have been rotated."""
+    def remembered_credential(self, access_key: str) -> StoredCredential | None:
+        """The credential of an access key, as far as memory may be trusted."""
+        if not self._channel.trusted:
+            return None
+        found = self._cache.get(("credential", access_key))
+        if found is not None:
+            self._asked("credential", "hit")
+        return cast("StoredCredential | None", found)
+
+    async def credential(self, access_key: str) -> StoredCredential | None:
+        """The credential of an access key, read from the database: it may just have been made or rotated."""
         key = ("credential", access_key)
-        if fresh:
-            self._cache.pop(key, None)
+        self._cache.pop(key, None)
         return await self._answer(key, lambda: self._read_credential(access_key))
 
     def forget(self, *keys: object) -> None:
@@ -163,15 +153,13 @@ class CachedDirectory:
         for key in keys:
             self._hear(str(key))
 
-    async def _domain(self, domain_id: UUID) -> DomainPlace | None:
-        return await self._answer(("domain", str(domain_id)), self._read_domain(_DOMAIN, domain_id))
+    # A lineage is kept whole: word of a change in a domain makes everything be forgotten, so no part of one goes stale.
 
-    async def _thing(self, kind: ScopeType, key: UUID) -> Lineage | None:
-        place = await self._answer(
-            (kind.value, str(key)), self._read_thing(_USER if kind is ScopeType.USER else _PROJECT, key)
-        )
-        domain = place and await self._domain(place.domain_id)
-        return _lineage(domain, Scope(kind, key), deleted=place.deleted) if place and domain else None
+    async def _domain(self, domain_id: UUID) -> Lineage | None:
+        return await self._answer(("domain", str(domain_id)), lambda: self._read_domain(_DOMAIN, domain_id))
+
+    async def _thing(self, kind: ScopeType, identity: UUID) -> Lineage | None:
+        return await self._answer((kind.value, str(identity)), lambda: self._read_thing(kind, identity))
 
     async def _answer(self, key: Key, read: Callable[[], Awaitable[T | None]]) -> T | None:
         trusted = self._channel.trusted
@@ -187,19 +175,16 @@ class CachedDirectory:
             self._cache[key] = answer
         return answer
 
-    def _read_domain(self, query: Query, key: object) -> Callable[[], Awaitable[DomainPlace | None]]:
-        async def read() -> DomainPlace | None:
-            row = await self._database.fetchrow(query, {"key": key})
-            return DomainPlace(row["id"], row["deleted"]) if row else None
+    async def _read_domain(self, query: Query, key: object) -> Lineage | None:
+        row = await self._database.fetchrow(query, {"key": key})
+        return Lineage((Scope(ScopeType.DOMAIN, row["id"]), ADMIN_SCOPE), row["deleted"]) if row else None
 
-        return read
-
-    def _read_thing(self, query: Query, key: UUID) -> Callable[[], Awaitable[ThingPlace | None]]:
-        async def read() -> ThingPlace | None:
-            row = await self._database.fetchrow(query, {"key": key})
-            return ThingPlace(row["domain_id"], row["deleted"]) if row else None
-
-        return read
+    async def _read_thing(self, kind: ScopeType, identity: UUID) -> Lineage | None:
+        row = await self._database.fetchrow(_USER if kind is ScopeType.USER else _PROJECT, {"key": identity})
+        domain = await self._domain(row["domain_id"]) if row else None
+        if row is None or domain is None:
+            return None
+        return Lineage((Scope(kind, identity), *domain.scopes), row["deleted"] or domain.deleted)
 
     async def _read_credential(self, access_key: str) -> StoredCredential | None:
         row = await self._database.fetchrow(_CREDENTIAL, {"key": access_key})
@@ -223,10 +208,6 @@ class CachedDirectory:
 
 def _belongs(value: object, user: str) -> bool:
     return isinstance(value, StoredCredential) and str(value.user_id) == user
-
-
-def _lineage(domain: DomainPlace, *inner: Scope, deleted: bool = False) -> Lineage:
-    return Lineage((*inner, Scope(ScopeType.DOMAIN, domain.id), ADMIN_SCOPE), deleted or domain.deleted)
 
 
 def _binding_lineage(domain_id: UUID | None, project_id: UUID | None) -> Lineage:

@@ -10,6 +10,8 @@ from server.repositories.rows import domains, projects, role_bindings, users
 from server.repositories.unit import Unit
 
 _DOMAIN = bindparam("domain", type_=Uuid)
+_CONTENTS = {"users": users, "projects": projects, "role_bindings": role_bindings}
+"""What can lie in a domain, by the plural that the caller reads."""
 
 
 class DomainRepository(Repository[Domain]):
@@ -24,8 +26,8 @@ class DomainRepository(Repository[Domain]):
         self._contents = Query(
             select(
                 *(
-                    select(func.count()).where(table.c.domain_id == _DOMAIN).scalar_subquery().label(table.name)
-                    for table in (users, projects, role_bindings)
+                    select(func.count()).where(table.c.domain_id == _DOMAIN).scalar_subquery().label(name)
+                    for name, table in _CONTENTS.items()
                 )
             )
         )
@@ -33,4 +35,4 @@ class DomainRepository(Repository[Domain]):
     async def contents(self, unit: Unit, domain: object) -> dict[str, int]:
         """How many things of each kind lie in the domain; kinds without any are left out."""
         row = await unit.read(self._contents, domain=domain)
-        return {name.replace("_", " "): count for name, count in (row or {}).items() if count}
+        return {name: count for name, count in (row or {}).items() if count}

@@ -71,6 +71,11 @@ _FORGET = Query(select(func.count().label("total")).select_from(_forgotten))
 _FORGETTABLE = Query(select(exists(select(request_signatures.c.digest).where(_OLD)).label("there")))
 
 
+async def has_users(database: Database) -> bool:
+    row = await database.fetchrow(_ANYBODY, {})
+    return row is not None and bool(row["there"])
+
+
 async def has_old_signatures(database: Database) -> bool:
     row = await database.fetchrow(_FORGETTABLE, {})
     return row is not None and bool(row["there"])

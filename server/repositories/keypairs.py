@@ -10,15 +10,17 @@ from actions.entities.keypair import KEYPAIRS, Keypair
 from actions.vocabulary import ScopeType
 from server.repositories.base import Repository
 from server.repositories.database import Query
-from server.repositories.rows import keypairs
+from server.repositories.rows import keypairs, users
 from server.repositories.unit import Unit
 
-_used = func.unnest(
-    bindparam("keys", type_=ARRAY(Uuid)),
-    bindparam("counts", type_=ARRAY(Integer)),
-    bindparam("times", type_=ARRAY(DateTime(timezone=True))),
-).table_valued(
-    column("id", Uuid), column("queries", Integer), column("last_used", DateTime(timezone=True)), name="used"
+_used = (
+    func.unnest(
+        bindparam("keys", type_=ARRAY(Uuid)),
+        bindparam("counts", type_=ARRAY(Integer)),
+        bindparam("times", type_=ARRAY(DateTime(timezone=True))),
+    )
+    .table_valued(column("id", Uuid), column("queries", Integer), column("last_used", DateTime(timezone=True)))
+    .render_derived(name="used")
 )
 _tallied = (
     update(keypairs)
@@ -45,7 +47,10 @@ class KeypairRepository(Repository[Keypair]):
                 keypairs.c.is_default,
                 not_(keypairs.c.id == bindparam("but", type_=Uuid)),
             )
-            .values(is_default=False, version=keypairs.c.version + 1)
+            .values(is_default=False, version=keypairs.c.version + 1, updated_at=func.now())
+        )
+        self._hold_user = Query(
+            select(users.c.id).where(users.c.id == bindparam("user", type_=Uuid)).with_for_update(key_share=True)
         )
 
     async def tally(self, unit: Unit, uses: Sequence[tuple[UUID, int, datetime]]) -> int:
@@ -53,6 +58,10 @@ class KeypairRepository(Repository[Keypair]):
         keys, counts, times = (list(column) for column in zip(*uses, strict=True))
         row = await unit.write(_TALLY, keys=keys, counts=counts, times=times)
         return int(row["total"]) if row else 0
+
+    async def choosing_default(self, unit: Unit, user: UUID) -> None:
+        """Call before a key pair becomes the default: two that are chosen at once take turns."""
+        await unit.read(self._hold_user, user=user)
 
     async def only_default(self, unit: Unit, user: UUID, keypair: UUID) -> None:
         """Make one key pair the user's only default."""

@@ -3,6 +3,7 @@
 The latest activation is the active pointer. All machines load the active version from here, so they agree.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from server.repositories.rows import policy_activations, policy_versions
 from server.repositories.search import SearchStatement, page_of
 from server.repositories.unit import Unit
 
+_DIGEST_FORM = re.compile(r"[0-9a-f]{64}")
 _ACTIVATION_LOCK = 0x70_6F_6C
 _latest = select(policy_activations.c.digest).order_by(policy_activations.c.at.desc()).limit(1).scalar_subquery()
 _last = (
@@ -62,7 +64,7 @@ _ACTIVE_FILES = Query(
 
 class PolicyRepository:
     async def get(self, unit: Unit, digest: str) -> Row:
-        row = await unit.read(_BY_DIGEST, digest=digest)
+        row = await unit.read(_BY_DIGEST, digest=digest) if _DIGEST_FORM.fullmatch(digest) else None
         if row is None:
             raise NotFound
         return row

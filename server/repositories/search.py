@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Integer,
     Select,
@@ -22,12 +23,14 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    false,
     func,
     literal,
     literal_column,
     not_,
     or_,
     select,
+    true,
 )
 
 from actions.errors import BadRequest
@@ -87,11 +90,11 @@ def _condition(part: Condition | Group, field: Field, places: Iterator[int]) -> 
         members = [_condition(member, field, places) for member in part.members]
         match part.join:
             case Join.OR:
-                return or_(*members)
+                return or_(false(), *members)
             case Join.AND:
-                return and_(*members)
-            case Join.NOT:
-                return not_(and_(*members))
+                return and_(true(), *members)
+            case Join.NOT:  # a comparison with null is not true, so its inversion is
+                return func.coalesce(and_(true(), *members), literal(False)).is_(False)
     column = field(part.field)
     return _operator(part.operator, column, f"c{next(places)}")
 
@@ -104,16 +107,18 @@ def _operator(name: str, column: ColumnElement[Any], parameter: str) -> ColumnEl
     negative = bare.startswith("not_")
     bare = bare.removeprefix("not_")
     many = bare == "in"
-    kind = Text() if ignore_case else column.type
+    # A number is compared as a wide one, so that every number a filter may name has its place among the column's.
+    kind = BigInteger() if isinstance(column.type, Integer) else column.type
     value: ColumnElement[Any] = bindparam(parameter, type_=ARRAY(kind) if many else kind)
     if ignore_case:
         column = func.lower(column)
+        value = func.lower(func.unnest(value) if many else value)
     found: ColumnElement[bool]
     match bare:
         case "equals":
             found = column == value
         case "in":
-            found = column == any_(value)
+            found = column.in_(select(value)) if ignore_case else column == any_(value)
         case "contains":
             found = func.strpos(cast(column, Text), value) > 0
         case "starts_with":
@@ -138,15 +143,13 @@ def _values(parts: Sequence[Condition | Group]) -> Iterator[object]:
         if isinstance(part, Group):
             yield from _values(part.members)
         else:
-            yield _folded(part.value, ignore_case=part.operator.startswith("i_"))
+            yield _plain(part.value)
 
 
-def _folded(value: object, *, ignore_case: bool) -> object:
+def _plain(value: object) -> object:
     if isinstance(value, list):
-        return [_folded(member, ignore_case=ignore_case) for member in value]
-    if isinstance(value, Enum):
-        value = value.value
-    return value.lower() if ignore_case and isinstance(value, str) else value
+        return [_plain(member) for member in value]
+    return value.value if isinstance(value, Enum) else value
 
 
 def _after(columns: Sequence[ColumnElement[Any]], orders: Sequence[Order]) -> ColumnElement[bool]:

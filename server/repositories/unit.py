@@ -3,15 +3,13 @@ together with its audit record and the digest of the request's signature.
 
 It starts without a transaction: reads run on their own, and a handler that makes one guarded change writes it with
 ``write_alone``, record and all in a single statement. A handler that needs more calls ``begin`` first. What became of
-a COMMIT whose connection broke is found out by ``Units.settle``.
+a COMMIT whose connection broke is found out by ``server.repositories.fate``.
 """
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -20,7 +18,7 @@ from sqlalchemy import LargeBinary, bindparam, insert, literal_column, select
 from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from actions.action import Lineage, Permit, PermitMisused, RoleBinding
-from actions.errors import Denied, Fault, Invalid, OutcomeUnknown, Unavailable
+from actions.errors import Conflict, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Unauthenticated, Unavailable
 from actions.hooks import FieldChange, Outcome, Result
 from actions.vocabulary import Effect
 from audit.log import COLUMN_NAMES, audit_record
@@ -34,19 +32,14 @@ from server.repositories.database import (
     errors,
     is_connection_loss,
 )
+from server.repositories.fate import Fates
 from server.repositories.rows import request_signatures
 
 T = TypeVar("T")
 
-_END_BACKEND = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
-
 _INSERT_RECORD = Query(insert(audit_record).values({name: bindparam(f"r_{name}") for name in COLUMN_NAMES}))
 _INSERT_SIGNATURE = Query(insert(request_signatures).values(digest=bindparam("digest")))
-_RECORD_EXISTS = Query(
-    select(audit_record.c.result).where(
-        audit_record.c.action_id == bindparam("action_id"), audit_record.c.phase == bindparam("phase")
-    )
-)
+_SIGNATURE_EXISTS = Query(select(request_signatures.c.at).where(request_signatures.c.digest == bindparam("digest")))
 
 
 def with_record(change: Update | Insert | Delete) -> Query:
@@ -82,14 +75,17 @@ class HeldRoles(Protocol):
 class Unit:
     """One unit of work. Handlers read and write through it; only ``Units`` makes one."""
 
-    def __init__(self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units") -> None:
+    def __init__(
+        self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units", deadline: asyncio.Timeout
+    ) -> None:
+        self._deadline = deadline
         self.permit = permit
         self.outcome = outcome
         self._phase = phase
         self._units = units
         self._transaction: Connection | None = None
-        self._stack = AsyncExitStack()
-        self._dirty = False
+        self._stack: AsyncExitStack | None = None
+        self._dirty = self._ended = False
         controls = permit.action.spec.controls_principal
         self._cleared = controls is None or bool(controls.fields)
         self._reached = False
@@ -122,6 +118,7 @@ class Unit:
         if self.permit.action.spec.effect is Effect.NONE:
             raise PermitMisused(f"{self.permit.action.spec.name} only reads, so it begins no transaction")
         if self._transaction is None:
+            self._stack = AsyncExitStack()
             connection = await self._stack.enter_async_context(self._units.database.connection())
             with errors():
                 await connection.execute("BEGIN")
@@ -152,7 +149,14 @@ class Unit:
         async with self._units.database.connection() as connection:
             work = connection.fetchrow(query.sql, *query.arguments(values))
             row, lost = await self._to_the_end(connection, work, lambda row: row is not None)
-        return await self.read(again, **values) if lost else row
+        if not lost:
+            return row
+        try:
+            if (row := await self.read(again, **values)) is not None:
+                return row
+        except Unavailable as error:
+            raise OutcomeUnknown(str(self.permit.action.id)) from error
+        raise OutcomeUnknown(str(self.permit.action.id))  # it was made, but what it made is gone already
 
     # -- what a handler must say -----------------------------------------------------------------------------------
 
@@ -177,12 +181,17 @@ class Unit:
         """Directory answers that this change makes wrong, forgotten by this worker the moment it is committed."""
         self._stale.extend(keys)
 
-    async def require_reach(self, principal_id: UUID) -> None:
-        """Law 5: an action that can take over an account needs to reach all that the account reaches."""
+    async def require_reach(self, principal_id: UUID, *, over: Lineage | None = None) -> None:
+        """Law 5: an action that can take over an account needs to reach all that the account reaches.
+
+        With ``over``, only what the account holds in that scope and in those that contain it is compared.
+        """
         self._cleared = self._reached = True
         if principal_id == self.permit.action.principal.id:
             return
         held = await self._units.directory.bindings_now(principal_id)
+        if over is not None:
+            held = tuple(binding for binding in held if binding.lineage.contains(over))
         if not self.permit.authority.covers(held):
             raise Denied("the target reaches further than the caller", "This account may do things that you may not.")
 
@@ -202,10 +211,13 @@ class Unit:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def commit(self) -> None:
-        """Write the record and the signature into the transaction, and commit. Without one there is nothing to do."""
-        connection = self._transaction
-        if connection is None or not self._dirty:
+        """Write the record and the signature into the transaction, and commit. Where nothing was changed there is
+        nothing to do, unless it is an intent or its outcome: those are told even if they change no row."""
+        if self._ended or (self._phase is Phase.DONE and not self._dirty):
             return
+        await self.begin()
+        connection = self._transaction
+        assert connection is not None  # noqa: S101
         self._check_cleared()
         record = await self._units.recorder.record(self.outcome, self._phase, self._foretold)
         values = _record_values(record)
@@ -218,15 +230,21 @@ class Unit:
         await self._to_the_end(connection, connection.execute("COMMIT"), lambda _: True)
 
     async def close(self) -> None:
-        """Roll back what was not committed, and give the connection back."""
+        """Roll back what was not committed, and give the connection back, even to a caller that hangs up."""
+        if self._stack is not None:
+            stack, self._stack = self._stack, None
+            await asyncio.shield(self._release(stack))
+
+    async def _release(self, stack: AsyncExitStack) -> None:
         if self._transaction is not None:
             connection, self._transaction = self._transaction, None
             try:
                 async with asyncio.timeout(1):
                     await connection.execute("ROLLBACK")
             except Exception:
-                connection.terminate()
-        await self._stack.aclose()
+                with contextlib.suppress(Exception):  # one that has broken has left the pool's hands already
+                    connection.terminate()
+        await stack.aclose()
 
     @property
     def _foretold(self) -> Result:
@@ -239,41 +257,55 @@ class Unit:
             )
 
     def _committed(self) -> None:
-        self.outcome.recorded = True
+        self._ended = True
+        self.outcome.recorded = self._phase is not Phase.INTENT
         self._units.directory.forget(*self._stale)
 
     async def _to_the_end(
         self, connection: Connection, work: Coroutine[Any, Any, T], took_place: Callable[[T], bool]
     ) -> tuple[T | None, bool]:
         """Run a statement that commits. A caller that hangs up does not interrupt it, and a connection that breaks
-        does not leave its fate open. Returns the answer, or that it was lost though the commit took place."""
-        task = asyncio.ensure_future(work)
+        does not leave its fate open. Returns the answer, or that it was lost though the commit took place.
+
+        From here on PostgreSQL's own deadline holds and the unit's does not: giving up on a commit that is under way
+        would tell the caller that nothing was done when it was.
+        """
+        self._deadline.reschedule(None)
+        finishing = self._finish(connection, work, took_place)
+        ending = asyncio.ensure_future(finishing)
         try:
-            answer = await asyncio.shield(task)
+            return await asyncio.shield(ending)
         except asyncio.CancelledError:
+            while not ending.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({ending})
             with contextlib.suppress(Exception):
-                if took_place(await task):
-                    self._committed()
+                ending.result()
             raise
+
+    async def _finish(
+        self, connection: Connection, work: Coroutine[Any, Any, T], took_place: Callable[[T], bool]
+    ) -> tuple[T | None, bool]:
+        try:
+            backend = connection.get_settings().application_name  # asked now: one that has broken cannot be asked
+        except Exception:
+            work.close()  # it broke before the commit was sent
+            with errors():
+                raise
+        try:
+            answer = await work
         except Exception as error:
             if not is_connection_loss(error):
                 with errors():
                     raise
-            await self._units.settle(connection, self.outcome, self._phase)
+            with contextlib.suppress(Exception):  # it may have gone back to the pool, dead, by itself
+                connection.terminate()
+            await self._units.fates.settle(backend, self.outcome, self._phase)
             self._committed()
             return None, True
         if took_place(answer):
             self._committed()
         return answer, False
-
-
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A commit whose fate could not be asked: the backend it ran on, and the account of its action."""
-
-    backend: str
-    outcome: Outcome
-    phase: Phase
 
 
 class Units:
@@ -283,73 +315,35 @@ class Units:
         self.database = database
         self.directory = directory
         self.recorder = recorder
-        self.unsettled: deque[Unsettled] = deque(maxlen=10_000)
+        self.fates = Fates(database, recorder)
 
     @asynccontextmanager
     async def open(self, permit: Permit, outcome: Outcome, phase: Phase = Phase.DONE) -> AsyncIterator[Unit]:
         """One unit of work on a permit, committed when the block ends well and rolled back when it does not."""
+        if outcome.action is not permit.action:
+            raise PermitMisused("a permit is good only for the action that it names")
         permit.spend()
-        unit = Unit(permit, outcome, phase, self)
+        deadline = asyncio.timeout(WRITE_SECONDS)
+        unit = Unit(permit, outcome, phase, self, deadline)
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
+            async with deadline:
                 yield unit
                 await unit.commit()
         except TimeoutError as error:
             raise Unavailable("The change took too long and was not made.", reason="deadline-exceeded") from error
+        except (Conflict, Invalid, NotFound) as error:
+            # What has been done often cannot be done again; a replay is told apart from a mistake all the same.
+            await unit.close()
+            first = phase is not Phase.OUTCOME and not outcome.recorded  # or the signature that is there is its own
+            if first and await self._spent(permit.action.context.replay_digest):
+                raise Unauthenticated("signature-replayed", reason="signature-replayed") from error
+            raise
         finally:
-            await asyncio.shield(unit.close())
+            await unit.close()
 
-    async def settle(self, lost: Connection, outcome: Outcome, phase: Phase) -> None:
-        """Find out what became of a commit whose connection broke: returns if it took place.
-
-        Raises ``Unavailable`` if nothing was done, ``OutcomeUnknown`` if the database cannot be asked; ``sweep`` then
-        asks again later.
-        """
-        case = Unsettled(lost.get_settings().application_name, outcome, phase)
-        lost.terminate()
-        try:
-            took_place = await self._fate(case)
-        except Exception as error:
-            self.unsettled.append(case)
-            raise OutcomeUnknown(str(outcome.action.id)) from error
-        if not took_place:
-            raise Unavailable("The database went away before the change was made.", reason="database-unavailable")
-
-    async def sweep(self) -> int:
-        """Ask again about the commits left open; a change that was not made gets a closing record. Returns how many
-        were closed. Raises ``Unavailable`` while the database cannot be reached."""
-        closed = 0
-        while self.unsettled:
-            case = self.unsettled[0]
-            if not await self._fate(case):
-                await self.recorder.close(case.outcome, Result.FAILED)
-            self.unsettled.popleft()
-            closed += 1
-        return closed
-
-    async def _fate(self, case: Unsettled) -> bool:
-        """Whether a commit took place. The backend is made to end first, which fixes the fate of its transaction
-        either way; then the record, which commits with the change, is looked for."""
-        with errors():
-            async with asyncio.timeout(2):
-                asking = await self._reconnect()
-                try:
-                    while await asking.fetch(_END_BACKEND, case.backend):  # noqa: ASYNC110 - nothing tells, so it is asked
-                        await asyncio.sleep(0.02)
-                    values = {"action_id": case.outcome.action.id, "phase": case.phase}
-                    return await asking.fetchval(_RECORD_EXISTS.sql, *_RECORD_EXISTS.arguments(values)) is not None
-                finally:
-                    asking.terminate()
-
-    async def _reconnect(self) -> Connection:
-        """A connection, tried for until the caller's time is up: a database that restarts is soon back."""
-        while True:
-            try:
-                return await self.database.connect("settle")
-            except Exception as error:
-                if not is_connection_loss(error):
-                    raise
-            await asyncio.sleep(0.05)
+    async def _spent(self, digest: bytes | None) -> bool:
+        """Whether a request of this signature has made its change already."""
+        return digest is not None and await self.database.fetchrow(_SIGNATURE_EXISTS, {"digest": digest}) is not None
 
 
 def _record_values(record: Record) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Uuid, and_, bindparam, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import Uuid, and_, bindparam, delete, exists, func, literal_column, select, update
 
 from actions.directory import SUPERADMIN
 from actions.entities.user import USERS, User, UserStatus
@@ -49,7 +49,7 @@ class UserRepository(Repository[User]):
                 role_bindings.c.role == SUPERADMIN,
                 role_bindings.c.scope_type == ScopeType.ADMIN.value,
                 role_bindings.c.deleted_at.is_(None),
-                or_(role_bindings.c.expires_at.is_(None), role_bindings.c.expires_at > func.now()),
+                role_bindings.c.expires_at.is_(None),
                 and_(users.c.deleted_at.is_(None), users.c.status == UserStatus.ACTIVE.value),
                 domains.c.deleted_at.is_(None),
             )

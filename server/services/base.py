@@ -63,8 +63,8 @@ class Service(Generic[Item]):
     # -- the rules of an entity, to be overridden -----------------------------------------------------------------
 
     def values(self, unit: Unit, given: Given[Any]) -> Mapping[str, object]:
-        """The columns of a new row, its id apart."""
-        return dict(given.input.model_dump())
+        """The columns of a new row, its id apart. It lies where the address says."""
+        return {**given.input.model_dump(), **self.repository.place(unit.permit.lineage)}
 
     async def after_create(self, unit: Unit, row: Row) -> None: ...
 
@@ -86,6 +86,7 @@ class Service(Generic[Item]):
     # -- the standard operations ---------------------------------------------------------------------------------------
 
     async def create(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        self._refuse_nulls(given)
         await unit.begin()
         row = await self.insert(unit, self.values(unit, given))
         return self.repository.item(row)
@@ -104,15 +105,8 @@ class Service(Generic[Item]):
         return await self.repository.search(unit, to_querier(given.input, self.repository.standard.orders))
 
     async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        values = given.input.model_dump(exclude_unset=True)
-        faults = [
-            Fault(f"/{name}", "cannot be null")
-            for name, value in values.items()
-            if value is None and not self._nullable(name)
-        ]
-        if faults:
-            raise Invalid("The input is not valid.", errors=faults)
-        return self.repository.item(await self.change(unit, given, values))
+        self._refuse_nulls(given)
+        return self.repository.item(await self.change(unit, given, given.input.model_dump(exclude_unset=True)))
 
     async def delete(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return self.repository.item(await self.change(unit, given, {"deleted_at": datetime.now(UTC)}))
@@ -156,9 +150,13 @@ class Service(Generic[Item]):
         if controls is not None and owner is not None and controls.touched_by(changed):
             await unit.require_reach(owner)
 
-    def _nullable(self, name: str) -> bool:
-        column = self.repository.table.c.get(name)
-        return column is not None and bool(column.nullable)
+    def _refuse_nulls(self, given: Given[Any]) -> None:
+        """Null is a value where the column can hold it; elsewhere it is a mistake, and not a way to say nothing."""
+        required = {column.name for column in self.repository.table.c if not column.nullable}
+        named = sorted(required & given.input.model_fields_set)
+        faults = [Fault(f"/{name}", "cannot be null") for name in named if getattr(given.input, name) is None]
+        if faults:
+            raise Invalid("The input is not valid.", errors=faults)
 
 
 def _refuse_if_settled(row: Row, values: Mapping[str, object]) -> None:

@@ -14,6 +14,7 @@ from actions.standard import Spec
 from actions.vocabulary import CREATE, SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
 from server.passwords import Passwords
+from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
 from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
@@ -22,6 +23,7 @@ from server.repositories.policies import PolicyRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
+from server.services.audit_records import AuditRecordService
 from server.services.base import Service
 from server.services.domains import DomainService
 from server.services.installation import InstallationService
@@ -57,6 +59,7 @@ def build(passwords: Passwords, ring: KeyRing) -> Catalogue:
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository()),
         InstallationService(InstallationRepository(), passwords, ring),
+        AuditRecordService(AuditRecordRepository()),
         declared=ALL_SPECS,
     )
 
@@ -91,7 +94,7 @@ def _service_faults(service: Service[Any]) -> Iterator[str]:
         if spec.scope_type not in repository.scope_types:
             yield f"{spec.name}: its repository cannot narrow to the scope {spec.scope_type}"
         if spec.operation in (CREATE, UPDATE):
-            moved = repository.scope_columns() & spec.input.model_fields.keys()
+            moved = repository.scope_columns & spec.input.model_fields.keys()
             if spec.operation == UPDATE and moved:
                 yield f"{spec.name}: {', '.join(sorted(moved))} decides where a row lies and cannot be changed"
         if spec.operation == SEARCH:

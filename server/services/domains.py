@@ -34,8 +34,13 @@ class DomainService(Service[Domain]):
 
     async def before_purge(self, unit: Unit, row: Row) -> None:
         if contents := await self._domains.contents(unit, row["id"]):
-            listed = ", ".join(f"{count} {kind}" for kind, count in contents.items())
+            listed = ", ".join(f"{count} {_counted(kind, count)}" for kind, count in contents.items())
             raise Conflict(f"Still in it: {listed}.", reason="in-use", extra={"used_by": contents})
 
     def stale(self, row: Row) -> tuple[str, ...]:
         return (f"domain:{row['id']}",)
+
+
+def _counted(plural: str, count: int) -> str:
+    words = plural.replace("_", " ")
+    return words.removesuffix("s") if count == 1 else words

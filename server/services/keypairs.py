@@ -53,7 +53,10 @@ class KeypairService(Service[Keypair]):
         user = unit.permit.lineage.id_of(ScopeType.USER)
         assert user is not None  # key pairs are made in a user's scope only  # noqa: S101
         await unit.require_reach(user)
+        self._refuse_nulls(given)
         await unit.begin()
+        if given.input.is_default:
+            await self._keypairs.choosing_default(unit, user)
         access_key, secret = new_access_key(), new_secret_key()
         values = {
             "user_id": user,
@@ -66,6 +69,14 @@ class KeypairService(Service[Keypair]):
         if given.input.is_default:
             await self._keypairs.only_default(unit, user, row["id"])
         return self._issued(row, secret)
+
+    async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        if given.input.is_default:
+            # The user is held before any of its key pairs, by everyone in that order.
+            row = await self.repository.own(unit, given.target_id)
+            await unit.begin()
+            await self._keypairs.choosing_default(unit, row["user_id"])
+        return await super().update(unit, given)
 
     async def rotate(self, unit: Unit, given: Given[Any]) -> BaseModel:
         secret = new_secret_key()

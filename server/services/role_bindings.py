@@ -28,10 +28,8 @@ class RoleBindingService(Service[RoleBinding]):
         _refuse_past(wanted.expires_at)
         unit.require_grant(wanted.role, lineage, wanted.expires_at)
         return {
-            **wanted.model_dump(),
+            **super().values(unit, given),
             "scope_type": lineage.scope.type.value,
-            "domain_id": lineage.id_of(ScopeType.DOMAIN),
-            "project_id": lineage.id_of(ScopeType.PROJECT),
             "granted_by": unit.permit.action.principal.id,
         }
 
@@ -50,6 +48,13 @@ class RoleBindingService(Service[RoleBinding]):
     async def after_change(self, unit: Unit, row: Row) -> None:
         if row["role"] == SUPERADMIN:
             await self._users.keep_a_superadmin(unit)
+
+    async def after_create(self, unit: Unit, row: Row) -> None:
+        await self._guard_account(unit, row, frozenset())
+
+    async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
+        """Law 5: what somebody holds in a scope is not decided by those who reach less far there."""
+        await unit.require_reach(row["user_id"], over=self._held_in(row))
 
     def stale(self, row: Row) -> tuple[str, ...]:
         return (f"bindings:{row['user_id']}",)

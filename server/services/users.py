@@ -21,7 +21,7 @@ from actions.entities.user import (
     User,
     UserStatus,
 )
-from actions.errors import Fault, Invalid, NotFound
+from actions.errors import Conflict, Fault, Invalid, NotFound
 from actions.hooks import FieldChange
 from actions.processor import Given, Handler, Prepare
 from actions.vocabulary import CREATE, Operation, ScopeType
@@ -67,12 +67,9 @@ class UserService(Service[User]):
         }
 
     def values(self, unit: Unit, given: Given[Any]) -> Mapping[str, object]:
-        domain = unit.permit.lineage.id_of(ScopeType.DOMAIN)
-        return {
-            "domain_id": domain,
-            **given.input.model_dump(exclude={"password"}),
-            "password_hash": given.prepared,
-        }
+        values = {**super().values(unit, given), "password_hash": given.prepared}
+        del values["password"]
+        return values
 
     async def after_create(self, unit: Unit, row: Row) -> None:
         """Membership of the domain is a binding, made in the same transaction and under law 5."""
@@ -93,7 +90,7 @@ class UserService(Service[User]):
         return bool({"status", "deleted_at"} & values.keys())
 
     async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
-        if unit.in_transaction:
+        if self.needs_transaction(values):
             await self._users.guard_superadmins(unit)
 
     async def after_change(self, unit: Unit, row: Row) -> None:
@@ -121,6 +118,11 @@ class UserService(Service[User]):
             raise Invalid(
                 "The old password is wrong.", reason="wrong-password", errors=[Fault("/old_password", "is wrong")]
             )
+        # Checking is slow and done with no transaction open, so what was checked is held to what is there now.
+        await unit.begin()
+        await self.repository.own(unit, given.target_id)
+        if await self._users.password_hash(unit, given.target_id) != stored:
+            raise Conflict("The password is being changed just now.", reason="version-clash")
         values = {
             "password_hash": given.prepared,
             "password_changed_at": datetime.now(UTC),

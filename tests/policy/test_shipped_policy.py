@@ -53,6 +53,7 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
         "system_recovery": {"admin:installation:recover"},
         "system_policy": {"admin:policy:publish"},
         "system_sweeper": {"admin:installation:sweep", "admin:keypair:tally"},
+        "system_operator": {"admin:audit_record:tail"},
     }
 
 

@@ -1,8 +1,9 @@
 """Who is calling: checks the request's signature, and slows those who keep failing.
 
-A failure looks and costs the same whether the key is unknown, wrong or just rotated. An address that fails too often
-is answered 429 for its further failures, without a look-up in the database; a good signature still passes, so a flood
-from behind a shared address shuts no honest caller out.
+A failure looks and costs the same whether the key is unknown, wrong or just rotated: the signature is computed with
+what is remembered, then once more with what one fresh look-up finds. An address that fails too often is answered 429
+for its further failures; a good signature still passes, so a flood from behind a shared address shuts no honest caller
+out.
 """
 
 import hashlib
@@ -41,9 +42,10 @@ class Credential(Protocol):
 
 
 class Credentials(Protocol):
-    """Where credentials are looked up; ``fresh`` asks the database. The secret comes beside, never inside."""
+    """Where credentials are looked up: in memory, or in the database. The secret comes beside, never inside."""
 
-    async def find(self, access_key: str, *, fresh: bool) -> tuple[Credential, str] | None: ...
+    def remembered(self, access_key: str) -> tuple[Credential, str] | None: ...
+    async def find(self, access_key: str) -> tuple[Credential, str] | None: ...
     def used(self, credential: Any, at: datetime) -> None: ...
 
 
@@ -81,21 +83,25 @@ class AuthenticationMiddleware:
         except (SignatureError, _Refused) as refusal:
             await self._refuse(exchange, refusal, _claimed(scope))
         self._metrics.stage_finished("authentication", time.perf_counter() - started)
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except SignatureError as refusal:  # the body, once it was read, is not the one that was signed
+            await self._refuse(exchange, refusal, _claimed(scope))
+        except Unauthenticated as refusal:  # a replay: the action's own record tells of it
+            self._metrics.authentication_failed(refusal.reason)
+            self._failures.charge(exchange.client_address, time.monotonic())
+            raise
 
     async def _authenticate(self, scope: Scope, exchange: Exchange) -> None:
         query = scope["query_string"]
         target = scope["raw_path"] + (b"?" + query if query else b"")
         claim = signature.examine(SignedRequest.of(scope["method"], target, scope["headers"]), exchange.received_at)
         access_key = claim.credential.access_key
-        slowed = self._failures.peek(exchange.client_address, time.monotonic()) > 0
-        found = await self._credentials.find(access_key, fresh=False)
+        found = self._credentials.remembered(access_key)
         try:
             verified = _settle(claim, found)
         except (SignatureError, _Refused):
-            if slowed:
-                raise
-            found = await self._credentials.find(access_key, fresh=True)
+            found = await self._credentials.find(access_key)
             verified = _settle(claim, found)
         assert found is not None  # or the signature could not have matched  # noqa: S101
         credential = found[0]
@@ -117,7 +123,12 @@ class AuthenticationMiddleware:
         )
         wait = self._failures.charge(exchange.client_address, time.monotonic())
         await self._audit.failed(
-            exchange.client_address, exchange.request_id, claimed, reason, status, exchange.received_at
+            exchange.client_address,
+            exchange.request_id,
+            claimed,
+            reason,
+            TooManyRequests.status if wait > 0 else status,
+            exchange.received_at,
         )
         if wait > 0:
             self._metrics.rate_limited("authentication-failures")
@@ -131,9 +142,9 @@ class AuthenticationMiddleware:
 
 
 def check_body(exchange: Exchange, body: bytes) -> None:
-    """Whether the body is the one that was signed. Raises ``Unauthenticated``."""
+    """Whether the body is the one that was signed. Raises ``SignatureError``, which the middleware answers."""
     if exchange.body_digest is not None and hashlib.sha256(body).digest() != exchange.body_digest:
-        raise Unauthenticated(Reason.BODY_MISMATCH)
+        raise SignatureError(Reason.BODY_MISMATCH)
 
 
 def _settle(claim: Claim, found: tuple[Credential, str] | None) -> Verified:

@@ -1,8 +1,11 @@
-"""Bounds on what a request may weigh: its target, its headers, its body. More is a 413 or 431 before it is kept."""
+"""Bounds on what a request may weigh: its target, its headers, its body; and on what may stand in its path.
+
+More is a 413, 414 or 431 before it is kept.
+"""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actions.errors import BadRequest, TooLarge
+from actions.errors import BadRequest, HeadersTooLarge, TargetTooLong, TooLarge
 
 MAX_TARGET = 8 * 1024
 MAX_HEADERS = 16 * 1024
@@ -20,9 +23,12 @@ class LimitsMiddleware:
             await self._app(scope, receive, send)
             return
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
-            raise TooLarge(f"The request's target is longer than {MAX_TARGET} bytes.", reason="target-too-long")
+            raise TargetTooLong(f"The request's target is longer than {MAX_TARGET} bytes.")
+        if not scope["path"].isprintable():
+            # To the router, a path that ends in a line break is the path without it.
+            raise BadRequest("The path holds a character that no path has.", reason="malformed-path")
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
-            raise TooLarge(f"The request's headers are longer than {MAX_HEADERS} bytes.", reason="headers-too-long")
+            raise HeadersTooLarge(f"The request's headers are longer than {MAX_HEADERS} bytes.")
         for name, value in scope["headers"]:
             if name == b"content-length":
                 if not value.isdigit():

@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -26,6 +27,8 @@ from server.repositories.database import CONNECT_SECONDS
 OLDEST_SERVER = 170000
 _ADVISORY_LOCK = 0x6D_69_67
 _APPEND_ONLY = "audit_record"
+_ACTION = "migrate_schema"
+_RECORDED = "SELECT EXISTS (SELECT FROM audit_record WHERE action = $1 AND target_id = $2)"
 
 
 class SchemaError(RuntimeError):
@@ -35,17 +38,21 @@ class SchemaError(RuntimeError):
 async def migrate(migrator_url: str, application_role: str) -> str:
     """Bring the database up to date; returns the revision. Two servers that start at once take turns."""
     async with _engine(migrator_url).connect() as connection:
-        version = (await connection.exec_driver_sql("SHOW server_version_num")).scalar_one()
-        if int(version) < OLDEST_SERVER:
+        number = (await connection.exec_driver_sql("SHOW server_version_num")).scalar_one()
+        if int(number) < OLDEST_SERVER:
+            version = (await connection.exec_driver_sql("SHOW server_version")).scalar_one()
             raise SchemaError(f"PostgreSQL {OLDEST_SERVER // 10000} or newer is needed; this server is {version}")
         await connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})")
         await connection.commit()
         before, after = await connection.run_sync(_upgrade)
         plain = await asyncpg.connect(migrator_url, timeout=CONNECT_SECONDS)
         try:
-            await plain.execute(_grants(application_role, owner=await plain.fetchval("SELECT current_user")))
-            if before != after:
+            # Looked for, not inferred from what was just done: a start that broke off here is made good by the next.
+            if not await plain.fetchval(_RECORDED, _ACTION, after):
                 await plain.execute(INSERT_MANY, *columns_of([_event(before, after)]))
+            await plain.execute(_grants(application_role, owner=await plain.fetchval("SELECT current_user")))
+        except asyncpg.UndefinedObjectError as error:
+            raise SchemaError(f"the application's rights cannot be granted: {error}") from error
         finally:
             await plain.close()
     return after
@@ -59,8 +66,9 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
     connection.commit()
     try:
         command.upgrade(config, "head")
-    except CommandError as error:
-        raise SchemaError(f"the database's schema is not one of this program's: {error}") from error
+    except (CommandError, ProgrammingError) as error:
+        told = error.orig if isinstance(error, ProgrammingError) else error
+        raise SchemaError(f"the database's schema is not one of this program's: {told}") from error
     connection.commit()
     after = MigrationContext.configure(connection).get_current_revision()
     connection.commit()
@@ -86,15 +94,18 @@ def _grants(role: str, owner: str) -> str:
 def _event(before: str | None, after: str) -> Record:
     """A migration's one event record, written after it committed."""
     action_id, at = uuid.UUID(bytes=uuid_utils.compat.uuid7().bytes), datetime.now(UTC)
-    columns = Columns(action_id, Phase.DONE, at, "migrate_schema", "succeeded", "system:migrator", scope_type="admin")
+    columns = Columns(
+        action_id, Phase.DONE, at, _ACTION, "succeeded", "system:migrator", scope_type="admin", target_id=after
+    )
     told = {
         "v": VERSION,
         "id": str(action_id),
         "phase": Phase.DONE,
         "at": at,
-        "action": "migrate_schema",
+        "action": _ACTION,
         "result": "succeeded",
         "principal": {"kind": "system", "name": "system:migrator", "credential": None},
+        "target": {"id": after, "lineage": {}},
         "changes": [{"field": "revision", "old": before, "new": after}],
         "salt": uuid.uuid4().hex,
         "sealed": [],

@@ -1,0 +1,115 @@
+"""What the commands that work on the machine itself stand on: the server's own database, and the whole pipeline.
+
+Being here is the proof: whoever reaches the database's socket and the key ring may act as a system principal. The
+policy still decides what that principal may do, and what it does is recorded.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from actions.entities.audit_record import SPECS as AUDIT_SPECS
+from actions.entities.audit_record import Tailed
+from actions.entities.installation import Credentials
+from actions.errors import ChamberlainError, Denied, Unavailable
+from server.app import application
+from server.cli.output import CannotRun
+from server.cli.serve import database
+from server.embedded import urls_of_running
+from server.embedded_account import EmbeddedPostgresError
+from server.http.metrics import Metrics
+from server.keyring import KeyRingError
+from server.logging import configure
+from server.policy import NoPolicy
+from server.settings import Settings
+from server.setup import SetupFailed, recover
+from server.supervisor import StartFailed
+
+T = TypeVar("T")
+OPERATOR = "system:operator"
+(_TAIL,) = AUDIT_SPECS
+
+
+class Refused(Exception):
+    """The pipeline said no; the message says why. The command ends with 1."""
+
+
+async def tail(settings: Settings, count: int) -> Tailed:
+    """The latest records of the log. That they were read is recorded too, as ``system:operator``."""
+    async with _database(settings, start=False) as url, application(settings, url, Metrics()) as app:
+        try:
+            loaded = await app.policy.load()
+        except ValueError as error:
+            raise NoPolicy(f"the active policy is not one of this program's: {error}. Start the server") from error
+        if not loaded:
+            raise NoPolicy("the database holds no active policy. Start the server")
+        tailed: Tailed = await app.internally(_TAIL, OPERATOR, {"count": count})
+        return tailed
+
+
+async def regain(settings: Settings, username: str) -> Credentials:
+    """A way back in for a user, whether the server runs or not; the embedded database is started if need be."""
+    async with _database(settings, start=True) as url:
+        return await recover(_with_known_port(settings), url, username)
+
+
+def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
+    """Run local work to its end. Raises ``CannotRun`` or ``Refused``, for every cause that a person can remedy."""
+    if not _is_there(settings):
+        raise CannotRun(
+            f"there is no installation here: {settings.keys_path} is missing. This works on the server's own machine, "
+            "with the server's settings, once it has been started"
+        )
+    configure("error")
+    try:
+        return asyncio.run(_awaited(work))
+    except (ChamberlainError, SetupFailed) as error:
+        cause = error.__cause__ if isinstance(error, SetupFailed) else error
+        if isinstance(cause, Denied):
+            raise Refused(f"the policy does not allow it: {cause.cause}") from None
+        if isinstance(cause, ChamberlainError) and not isinstance(cause, Unavailable):
+            raise Refused(cause.detail) from None
+        raise CannotRun(str(error)) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CannotRun(f"the database cannot be used: {error}. Start the server, to bring it up to date") from None
+    except (EmbeddedPostgresError, StartFailed, KeyRingError, NoPolicy, OSError) as error:
+        raise CannotRun(str(error)) from None
+
+
+def _with_known_port(settings: Settings) -> Settings:
+    """With port 0, only a running server knows its port; it has noted it in ``credentials.json``."""
+    if settings.http_port == 0:
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            port = urlsplit(json.loads(settings.credentials_path.read_text())["endpoint"]).port
+            return settings.model_copy(update={"http_port": port or 0})
+    return settings
+
+
+async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+def _is_there(settings: Settings) -> bool:
+    try:
+        return settings.keys_path.exists()
+    except OSError as error:
+        raise CannotRun(f"{settings.keys_path} cannot be read: {error.strerror}") from None
+
+
+@asynccontextmanager
+async def _database(settings: Settings, *, start: bool) -> AsyncIterator[str]:
+    """The database's address for the application's role: a server of the user's own, the embedded one that runs, or,
+    if ``start``, the embedded one, running for as long as this is open."""
+    running = None if settings.database_url else await urls_of_running(settings.data_dir)
+    if running is not None:
+        yield running.application
+    elif settings.database_url or start:
+        async with database(settings) as (_, url):
+            yield url
+    else:
+        raise CannotRun(f"no server runs on {settings.data_dir}. Start it with `chamberlain serve`")

@@ -1,0 +1,131 @@
+"""What stands in each golden. Pure text, made anew at each call."""
+
+import asyncio
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from starlette.routing import Mount, Route, Router
+
+from actions.authorization.index import PolicyIndex, compile
+from actions.authorization.source import parse, read_folder
+from actions.entities import ALL_SPECS, whole_vocabulary
+from server.app import Application, http_app
+from server.http.metrics import Metrics
+from server.http.rest import Resource
+from server.keyring import KeyRing
+from server.settings import Settings
+
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+METRICS_ROUTES = ("GET /livez", "GET /metrics")
+"""What the supervisor serves on the port for metrics, where there is nothing else."""
+
+
+def catalogue() -> str:
+    """Every action, with what each surface calls it."""
+    lines = ["# Every action: route, GraphQL field, permission, effect, sentence. Internal ones are on no surface."]
+    for spec in sorted(ALL_SPECS, key=lambda spec: (spec.entity.name, spec.operation.word, spec.scope_type)):
+        aliases = "".join(f", {alias.method} {alias.path}" for alias in spec.aliases)
+        lines += [
+            "",
+            spec.name,
+            f"    {'internal' if spec.internal else spec.route + aliases}",
+            *([] if spec.internal else [f"    {spec.graphql_field}"]),
+            f"    {spec.permission}",
+            f"    {spec.effect}",
+            f"    {spec.sentence}",
+        ]
+    return _text(lines)
+
+
+def matrix() -> str:
+    """One row for each cell of the vocabulary, one column for each role, with the shipped policy's answer."""
+    index = shipped()
+    roles = list(index.roles)
+    lines = [
+        "# What each role may do in the shipped policy: + allowed, - denied by a rule, . denied by default.",
+        "# A role counts in the scope where it is bound and in those under it; here each stands for itself.",
+        "",
+        *("| " * place + role for place, role in enumerate(roles)),
+    ]
+    entity = None
+    for cell in sorted(index.vocabulary, key=lambda cell: (cell.entity, cell.operation, cell.scope)):
+        marks = (_mark(index, role, cell) for role in roles)
+        lines += [""] * (cell.entity != entity) + [f"{' '.join(marks)}  {cell.entity} {cell.operation} ({cell.scope})"]
+        entity = cell.entity
+    return _text(lines)
+
+
+def _mark(index: PolicyIndex, role: str, cell: Any) -> str:
+    decision = index.decide(frozenset({role}), cell)
+    return "+" if decision.allowed else "-" if decision.rule else "."
+
+
+def ungoverned() -> str:
+    """The routes of the whole application that are no action's."""
+    # Routes are known before anything behind them exists: no database is needed to list them.
+    ring = KeyRing({"none": bytes(32)}, "none")
+    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, processor=None, failures=None)
+    routes = {*ungoverned_routes(http_app(cast(Application, parts), asyncio.Event())), *METRICS_ROUTES}
+    return _text(["# The routes that no action governs. Anyone may call them.", *sorted(routes)])
+
+
+def ungoverned_routes(asgi: object) -> Iterator[str]:
+    """``METHOD /path`` of every route under an ASGI application that does not lead to an action."""
+    if isinstance(asgi, Router):
+        for route in asgi.routes:
+            if isinstance(route, Route):
+                if not isinstance(route.endpoint, Resource):
+                    yield from (f"{method} {route.path}" for method in route.methods or {"*"} if method != "HEAD")
+            elif isinstance(route, Mount) and not route.path:
+                yield from ungoverned_routes(route.app)
+            else:
+                raise TypeError(f"{route!r} is no kind of route that this can look into")
+    elif (inner := getattr(asgi, "_app", None)) is not None:  # a middleware
+        yield from ungoverned_routes(inner)
+    else:
+        raise TypeError(f"{asgi!r} is neither a router nor a middleware, so this cannot look into it")
+
+
+def ungranted() -> str:
+    """The actions that the shipped policy grants to nobody."""
+    index = shipped()
+    granted = {
+        cell for cell in index.vocabulary for role in index.roles if index.decide(frozenset({role}), cell).allowed
+    }
+    names = sorted(spec.name for spec in ALL_SPECS if spec.permission not in granted)
+    return _text(["# The actions that the shipped policy grants to nobody.", *names])
+
+
+def shipped() -> PolicyIndex:
+    source, vocabulary = read_folder(POLICIES), whole_vocabulary()
+    return compile(parse(source, vocabulary), vocabulary, source.digest)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "catalogue.txt": catalogue,
+    "matrix.txt": matrix,
+    "ungoverned.txt": ungoverned,
+    "ungranted.txt": ungranted,
+}
+
+
+def differences(folder: Path) -> Iterator[str]:
+    """A unified diff from the goldens in ``folder`` to what they should be; nothing when they agree."""
+    for name, made in PAGES.items():
+        path = folder / name
+        old = path.read_text() if path.exists() else ""
+        yield from difflib.unified_diff(
+            old.splitlines(keepends=True), made().splitlines(keepends=True), f"tests/golden/{name}", "as it is now"
+        )
+    yield from (f"tests/golden/{path.name} is no golden\n" for path in sorted(_strangers(folder)))
+
+
+def _strangers(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.glob("*.txt") if path.name not in PAGES)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"

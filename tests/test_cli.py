@@ -1,0 +1,247 @@
+"""The commands that need a server: ``api``, ``audit tail`` and ``recover``, against a real one."""
+
+import asyncio
+import json
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog.testing
+
+from server.embedded import EmbeddedPostgres, urls_of_running
+from server.settings import Settings, load
+from server.setup import prepare
+from tests.commands import PATIENCE, ROOT, Installation, amend, bare, in_one_line, installed, invoke, serving, until
+
+
+@pytest.fixture(autouse=True)
+def _untouched_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands that work on the database set up the logging of their process, which here is everybody's."""
+    monkeypatch.setattr("server.cli.local.configure", lambda level: None)
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Installation]:
+    with installed() as installation, serving(installation):
+        yield installation
+
+
+# -- api ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_three_commands_work_as_they_are_printed(server: Installation) -> None:
+    commands = [line.strip() for line in server.said.partition("Try, in another terminal:")[2].splitlines() if line]
+    assert len(commands) == 3
+    answers = []
+    for command in commands:
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=ROOT, env=bare(), capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+        answers.append(done.stdout)
+    assert json.loads(answers[0])["username"] == "root"
+    assert [user["username"] for user in json.loads(answers[1])["items"]] == ["root"]
+    assert "admin_bootstrap_installation" in answers[2]
+
+
+def test_a_first_start_prints_the_credentials_that_it_keeps(server: Installation) -> None:
+    for name in ("username", "password", "access_key", "secret_key"):
+        assert re.search(rf"^  {name} +{re.escape(server.credentials[name])}$", server.said, re.MULTILINE)
+
+
+def test_every_way_to_give_a_parameter_reaches_the_server(server: Installation) -> None:
+    for number in range(3):
+        given = ("-F", f"username=ant{number}", "-F", f"email=ant{number}@example.org", "-F", "password=an ant's nest")
+        created = server.api("POST", "/domains/default/users", *given)
+        assert created.exit_code == 0, created.stderr
+    filter = '{"username": {"starts_with": "ant"}}'
+    found = server.api("GET", "/admin/users?offset=1", "--filter", filter, "--order", "username:desc", "--limit", "1")
+    page = json.loads(found.stdout)
+    assert [user["username"] for user in page["items"]] == ["ant1"]
+    assert page["total_count"] == 3
+    assert (
+        json.loads(server.api("GET", "/admin/users", "-p", f"filter={filter}", "--param", "limit=2").stdout)["limit"]
+        == 2
+    )
+
+
+def test_a_field_is_json_if_it_can_be_and_a_text_otherwise(server: Installation) -> None:
+    given = ("-F", "echo=true story")
+    assert json.loads(server.api("POST", "/auth", *given).stdout) == {"authorized": "yes", "echo": "true story"}
+    assert json.loads(server.api("post", "/auth", "-F", 'echo="5"').stdout)["echo"] == "5"
+    assert json.loads(server.api("post", "/auth", "-F", "echo=null").stdout)["echo"] is None
+    assert server.api("post", "/auth", "-F", "echo=5").exit_code == 1
+
+
+def test_a_body_comes_from_a_file_or_from_standard_input(server: Installation, tmp_path: Path) -> None:
+    body = json.dumps({"echo": "grüße"})
+    (tmp_path / "body.json").write_text(body)
+    for result in (
+        server.api("POST", "/auth", "--input", str(tmp_path / "body.json")),
+        server.api("POST", "/auth", "--input", "-", input=body),
+    ):
+        assert json.loads(result.stdout)["echo"] == "grüße"
+
+
+def test_a_problem_goes_to_standard_error_with_1(server: Installation) -> None:
+    result = server.api("GET", "/domains/nowhere/users")
+    assert (result.exit_code, result.stdout) == (1, "")
+    problem = json.loads(result.stderr)
+    assert problem["status"] == 404
+    assert problem["request_id"]
+
+
+def test_status_and_headers_are_shown_on_request(server: Installation) -> None:
+    head, _, body = server.api("GET", "/auth", "-i").stdout.partition("\n\n")
+    assert head.startswith("HTTP/1.1 200 OK\n")
+    assert "\nx-request-id: " in head
+    assert json.loads(body)["authorized"] == "yes"
+    refused = server.api("GET", "/domains/nowhere/users", "--include")
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("HTTP/1.1 404 Not Found\n")
+
+
+def test_a_head_has_no_body_and_is_a_success(server: Installation) -> None:
+    result = server.api("HEAD", "/auth")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_credentials_in_the_environment_come_before_the_file(server: Installation, tmp_path: Path) -> None:
+    told = server.credentials
+    given = {
+        "CHAMBERLAIN_ENDPOINT": told["endpoint"],
+        "CHAMBERLAIN_ACCESS_KEY": told["access_key"],
+        "CHAMBERLAIN_SECRET_KEY": told["secret_key"],
+        "CHAMBERLAIN_DATA_DIR": str(tmp_path),
+    }
+    assert invoke("api", "GET", "/auth", **given).exit_code == 0
+    wrong = invoke("api", "GET", "/auth", **{**given, "CHAMBERLAIN_SECRET_KEY": "not the secret"})
+    assert wrong.exit_code == 1
+    assert json.loads(wrong.stderr)["status"] == 401
+    assert "not the secret" not in wrong.output
+
+
+def test_an_endpoint_that_is_given_wins(server: Installation) -> None:
+    elsewhere = "http://127.0.0.1:1"
+    assert elsewhere in in_one_line(server.api("GET", "/auth", "--endpoint", elsewhere))
+    assert elsewhere in in_one_line(server.api("GET", "/auth", CHAMBERLAIN_ENDPOINT=elsewhere))
+    assert "must look like" in in_one_line(server.api("GET", "/auth", "--endpoint", "ftp://x"))
+    here = server.credentials["endpoint"]
+    assert server.api("GET", "/auth", "--endpoint", here, CHAMBERLAIN_ENDPOINT=elsewhere).exit_code == 0
+
+
+def test_a_proxy_is_not_asked_for_this_machine(server: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert server.api("GET", "/auth").exit_code == 0
+
+
+def test_a_credentials_file_that_others_can_read_is_refused(server: Installation, tmp_path: Path) -> None:
+    copy = tmp_path / "credentials.json"
+    shutil.copy(server.credentials_path, copy)
+    copy.chmod(0o644)
+    told = in_one_line(invoke("api", "GET", "/auth", CHAMBERLAIN_DATA_DIR=str(tmp_path)))
+    assert "chmod 600" in told
+    assert server.credentials["secret_key"] not in told
+
+
+# -- audit tail, recover -----------------------------------------------------------------------------------------------
+
+
+def test_reading_the_log_is_recorded_as_the_operators_doing(server: Installation) -> None:
+    server.tail()
+    record = server.tail()[-1]
+    assert record["action"] == "admin_tail_audit_record"
+    assert record["principal"] == {"kind": "system", "name": "system:operator", "credential": None}
+    assert record["result"] == "succeeded"
+    assert record["decision"]["rule"].startswith("superadmin.csv:")
+
+
+def test_the_tail_is_the_latest_records_the_newest_last(server: Installation) -> None:
+    assert server.api("GET", "/domains/nowhere/users").exit_code == 1
+    assert len(server.run("audit", "tail", "-n", "3", "--format", "json").stdout.splitlines()) == 3
+    *_, refused, read = records = server.tail(10)
+    assert [record["at"] for record in records] == sorted(record["at"] for record in records)
+    assert (refused["action"], refused["result"]) == ("domain_search_users", "denied")
+    assert read["action"] == "admin_tail_audit_record"
+    table = server.run("audit", "tail", "--count", "10").stdout
+    assert re.search(r"user …\w{12} +domain_search_users +domain nowhere +denied", table)
+
+
+def test_without_its_line_in_the_policy_even_the_operator_reads_nothing(server: Installation) -> None:
+    rules = server.folder / "policies" / "superadmin.csv"
+    shipped = rules.read_text()
+    amend(rules, "p, system_operator,  admin, audit_record, tail,      allow\n", "")
+    try:
+        until(lambda: server.run("audit", "tail").exit_code == 1)
+        done = server.run("audit", "tail")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr == "chamberlain: the policy does not allow it: no rule allows it\n"
+    finally:
+        rules.write_text(shipped)
+    until(lambda: server.run("audit", "tail").exit_code == 0)
+    assert {"denied", "succeeded"} <= {
+        record["result"] for record in server.tail() if record["action"] == "admin_tail_audit_record"
+    }
+
+
+def test_recovery_gives_a_way_back_in_while_the_server_runs(server: Installation) -> None:
+    given = ("-F", "username=bea", "-F", "email=bea@example.org", "-F", "password=busy as a bee")
+    bea = json.loads(server.api("POST", "/domains/default/users", *given).stdout)["id"]
+    assert server.api("PATCH", f"/admin/users/{bea}", "-F", "status=inactive").exit_code == 0
+    before = server.credentials_path.read_bytes()
+    try:
+        done = server.run("recover", "bea")
+        assert (done.exit_code, done.stderr) == (0, "")
+        told = server.credentials
+        assert stat.S_IMODE(server.credentials_path.stat().st_mode) == 0o600
+        assert told["username"] == "bea"
+        assert all(told[name] in done.stdout for name in ("username", "password", "access_key", "secret_key"))
+        who = json.loads(server.api("GET", "/auth/whoami").stdout)
+    finally:
+        server.credentials_path.write_bytes(before)
+    assert (who["username"], "superadmin" in [binding["role"] for binding in who["bindings"]]) == ("bea", True)
+    records = server.tail()
+    (recovery,) = (record for record in records if record["action"] == "admin_recover_installation")
+    assert recovery["principal"]["name"] == "system:recovery"
+    assert recovery["target"]["id"] == bea
+    assert not any(told[name] in json.dumps(records) for name in ("password", "secret_key"))
+
+
+def test_nobody_is_recovered_who_does_not_exist(server: Installation) -> None:
+    before = server.credentials
+    done = server.run("recover", "ghost")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "chamberlain: There is no user of that name.\n"
+    assert server.credentials == before
+
+
+def test_a_stopped_server_has_no_tail_but_a_way_back_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    with installed() as installation:
+        for name, value in installation.environment.items():
+            monkeypatch.setenv(name, value)
+        asyncio.run(set_up(load()))
+        old = installation.credentials
+        assert "Start it with `chamberlain serve`" in in_one_line(installation.run("audit", "tail"))
+        assert installation.run("recover", "root").exit_code == 0
+        assert installation.credentials["secret_key"] != old["secret_key"]
+        assert asyncio.run(urls_of_running(load().data_dir)) is None, "recovery left its database running"
+
+
+async def set_up(settings: Settings) -> None:
+    """What the first start does before its workers."""
+    postgres = EmbeddedPostgres(settings.data_dir, system_dir=settings.system_dir)
+    urls = await postgres.start()
+    try:
+        assert await prepare(settings, urls.migrator, urls.application)
+        assert await urls_of_running(settings.data_dir) == urls
+    finally:
+        await postgres.stop()
