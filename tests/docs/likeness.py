@@ -1,0 +1,60 @@
+"""Whether two outputs tell the same, ids, keys, times and measures apart.
+
+An id that a page shows stands for the one that the running server gave: which for which is learnt from the outputs,
+and must be the same throughout the page. A later command that names the page's id is then run with the server's.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+_SHAPES = {
+    "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+    "hex": r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{12})\b",
+    "access": r"\bAK[A-Z2-7]{18}\b",
+    "address": r"\b127\.0\.0\.1:\d+\b",
+    "secret": r"(?:(?<=secret_key  )|(?<=password    )|(?<=\"secret_key\": \"))[\w-]+",
+    "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?",
+    "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard ))[\d.]+|\b\d+(?= answers compared)",
+}
+_TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))
+_FREE = frozenset({"time", "measure", "secret"})
+"""Shapes whose values need not stay the same."""
+
+
+class Drift(AssertionError):
+    """A page shows something else than what happens: ``output``."""
+
+    output = ""
+
+
+@dataclass
+class Likeness:
+    """Which value of the page stands for which of the server's."""
+
+    real: dict[str, str] = field(default_factory=dict)
+
+    def command(self, text: str) -> str:
+        """A command of the page with the server's values in it."""
+        return _TOKEN.sub(lambda token: self.real.get(token[0], token[0]), text)
+
+    def shown(self, output: str) -> str:
+        """An output of the server with the page's values in it, as far as they are known."""
+        page = {real: shown for shown, real in self.real.items()}
+        return _TOKEN.sub(lambda token: page.get(token[0], token[0]), output)
+
+    def compare(self, shown: str, output: str) -> None:
+        """Learn from an output that is like the one shown. Raises ``Drift`` when it is not."""
+        if _skeleton(shown) != _skeleton(output):
+            raise Drift(f"the page shows\n{shown}\nbut this happens\n{self.shown(output)}")
+        learnt = dict(self.real)
+        for page, real in zip(_TOKEN.finditer(shown), _TOKEN.finditer(output), strict=True):
+            if page.lastgroup not in _FREE and learnt.setdefault(page[0], real[0]) != real[0]:
+                raise Drift(f"{page[0]} stands for {learnt[page[0]]}, and here for {real[0]}, in\n{shown}")
+        if len(set(learnt.values())) < len(learnt):
+            raise Drift(f"two ids of the page stand for the same one in\n{shown}")
+        self.real = learnt
+
+
+def _skeleton(text: str) -> str:
+    lines = _TOKEN.sub(lambda token: f"<{token.lastgroup}>", text).strip().splitlines()
+    return "\n".join(line.rstrip() for line in lines)

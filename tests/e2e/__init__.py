@@ -1,0 +1,1 @@
+"""The whole server as a user runs it: ``chamberlain serve`` in processes of its own."""

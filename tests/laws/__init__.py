@@ -1,0 +1,1 @@
+"""The laws of the pipeline, each with tests that try to break it."""

@@ -1,0 +1,198 @@
+"""What the tests of the laws share: one request of any action, a pipeline of one's own, a policy with other lines."""
+
+import ast
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from actions.action import Action, Address, Principal, PrincipalKind, RequestContext
+from actions.authorization.index import PolicyIndex, compile
+from actions.authorization.source import PolicySource, parse
+from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.processor import Handler, Offer, Processor
+from actions.standard import Spec
+from actions.vocabulary import PURGE, ScopeType, vocabulary
+from server.repositories.unit import Unit
+from tests.world.client import Caller
+from tests.world.world import World
+
+TREE = Path(__file__).resolve().parents[2]
+KEPT = ("domain", "project", "users", "keypair", "role_binding", "policy_version", "policy_activation")
+"""Every table that an action changes, the log's and the signatures' apart."""
+_COUNTERS = {"num_queries", "last_used"}
+"""Columns of a key pair that count its use, and so move without being changed by anyone."""
+
+
+def spec_named(name: str) -> Spec:
+    return next(spec for spec in ALL_SPECS if spec.name == name)
+
+
+def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
+    """Every module of some packages, by its path in the tree, parsed."""
+    for package in packages:
+        for path in sorted((TREE / package).rglob("*.py")):
+            yield path.relative_to(TREE).as_posix(), ast.parse(path.read_text())
+
+
+def imported(module: ast.Module) -> Iterator[str]:
+    """The dotted names that a module imports: ``actions.action.Permit`` for ``from actions.action import Permit``."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, "relative imports are forbidden"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+# -- one request of any action --
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep addresses its actions: the reference of each type of scope."""
+
+    domain: str
+    project: str
+    user: str
+
+    def of(self, scope_type: ScopeType) -> str:
+        return {"admin": "", "domain": self.domain, "project": self.project, "user": self.user}[scope_type]
+
+
+def path_of(spec: Spec, places: Places, target: object = "") -> str:
+    path = spec.path.replace("{id}", str(target))
+    return path.replace(f"{{{spec.scope_type}}}", places.of(spec.scope_type))
+
+
+async def request(
+    caller: Caller, spec: Spec, places: Places, target: object = "", body: object = None
+) -> httpx.Response:
+    """Ask for an action over REST, whatever comes of it."""
+    sent = None if spec.operation.reads else body
+    params = {"purge": "1"} if spec.operation == PURGE else None
+    return await caller.send(spec.method, path_of(spec, places, target), sent, params)
+
+
+PASSWORD = "another long password"
+
+
+def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
+    """Inputs that the model of an action takes: those that could do harm, each field that can be changed by itself."""
+    name = f"n{uuid.uuid4().hex[:12]}"
+    new_user: dict[str, object] = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    roles = ("superadmin", "domain_admin", "domain_member", "project_member", "auditor")
+    inputs: dict[str, list[dict[str, object]]] = {
+        "Nothing": [{}],
+        "Echo": [{}],
+        "NewDomain": [{"name": name}],
+        "OwnDomainChange": [{"description": "changed"}],
+        "DomainChange": [{"description": "changed"}, {"total_resource_slots": {"cpu": 1}}],
+        "NewUser": [new_user],
+        "NewUserAnywhere": [{**new_user, "domain_id": str(domain)}],
+        "OwnChange": [{"email": f"{name}@example.com"}, {"full_name": "Changed"}, {"allowed_client_ip": ["192.0.2.1"]}],
+        "PasswordChange": [{"old_password": PASSWORD, "new_password": PASSWORD}],
+        "PasswordReset": [{"password": PASSWORD}],
+        "NewKeypair": [{}, {"is_default": True}],
+        "OwnKeypairChange": [{"is_default": True}],
+        "KeypairChange": [{"rate_limit": 1}, {"is_default": True}],
+        "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
+        "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
+        "Activation": [{"reason": "to see what happens"}],
+    }
+    inputs["UserChange"] = [
+        *inputs["OwnChange"],
+        {"username": name},
+        {"status": "inactive"},
+        {"description": "changed"},
+        {"need_password_change": True},
+        {"sudo_session_enabled": True},
+    ]
+    model = spec.input.__name__
+    if model.startswith("Search["):
+        return [{}]
+    assert model in inputs, f"say in tests/laws/support.py what a plausible {model} is"
+    return inputs[model]
+
+
+async def snapshot(world: World) -> dict[str, list[str]]:
+    """Every row of every kept table."""
+    return {
+        table: [
+            row["told"]
+            for row in await world.sql(
+                f"SELECT (to_jsonb(t) - $1::text[])::text AS told FROM {table} t ORDER BY 1", sorted(_COUNTERS)
+            )
+        ]
+        for table in KEPT
+    }
+
+
+# -- a pipeline of one's own --
+
+
+def action(
+    spec: Spec,
+    principal: Principal,
+    ref: object = "",
+    *,
+    target: object = None,
+    given: bytes | Mapping[str, object] | None = None,
+) -> Action[Any, Any]:
+    return Action(
+        id=uuid.uuid4(),
+        spec=spec,
+        principal=principal,
+        address=Address(spec.scope_type, str(ref)),
+        context=RequestContext(uuid.uuid4().hex, datetime.now(UTC)),
+        target=None if target is None else str(target),
+        given=given or {},
+    )
+
+
+def persona(world: World, name: str) -> Principal:
+    key = world.id(name)
+    return Principal(PrincipalKind.USER, f"user:{key}", key, world.personas[name].access_key)
+
+
+def pipeline(
+    world: World,
+    offers: Mapping[Spec, Handler[Unit]] | Mapping[Spec, Offer[Unit]],
+    *,
+    policy: Callable[[], PolicyIndex] | None = None,
+    open_unit: Any = None,
+) -> Processor[Unit]:
+    """The world's own pipeline, records and all, with other handlers."""
+    paired = {spec: made if isinstance(made, Offer) else Offer(spec, made) for spec, made in offers.items()}
+    recorder: Any = world.app.units.recorder
+    return Processor(
+        paired, world.app.directory, policy or world.app.policy.current, open_unit or world.app.units.open, (recorder,)
+    )
+
+
+# -- a policy with other lines --
+
+
+def edited(world: World, *, without: str = "", **appended: str) -> PolicySource:
+    """The policy in force, less every line that begins so, with lines appended: ``domain="p, a, domain, ..."``."""
+    files = dict(world.app.policy.source.files)
+    for name, content in files.items():
+        if without and name.endswith(".csv"):
+            files[name] = "".join(
+                line for line in content.decode().splitlines(keepends=True) if not line.startswith(without)
+            ).encode()
+    for stem, lines in appended.items():
+        name = f"{stem}.yaml" if stem == "roles" else f"{stem}.csv"
+        files[name] = files[name] + lines.encode() + b"\n"
+    return PolicySource(files)
+
+
+def index_of(source: PolicySource, *specs: Spec) -> PolicyIndex:
+    """An index of a policy that may speak of further actions."""
+    words = whole_vocabulary() | vocabulary(specs)
+    return compile(parse(source, words), words, source.digest)
