@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format golden bench lock clean
+.PHONY: help run dev test check format golden docs bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ format: dev  ## put the source in its one format
 
 golden: dev  ## rewrite the goldens under tests/golden; read the diff
 	@$(BIN)/python -m tests.golden
+
+docs: dev  ## rewrite the outputs and tables that the documentation shows; read the diff
+	@$(BIN)/python -m tests.docs
 
 bench: dev  ## measure, print a table, write build/bench.json
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)

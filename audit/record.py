@@ -16,6 +16,7 @@ from operator import attrgetter
 from uuid import UUID
 
 import orjson
+from uuid_utils.compat import uuid7
 
 VERSION = 1
 LONGEST = 256
@@ -81,6 +82,11 @@ class Record:
         return (*_IN_ORDER(self.columns), self.leaf, self.sealed)
 
 
+def new_id() -> UUID:
+    """A fresh id, for actions and for what they make. Ids grow with time (UUID version 7): indexes stay compact."""
+    return uuid7()
+
+
 def canonical(value: object) -> bytes:
     """Canonical JSON: sorted keys, no white space, UTF-8. Times are RFC 3339 in UTC with microseconds."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS, default=str)
@@ -88,6 +94,8 @@ def canonical(value: object) -> bytes:
 
 def cut(text: str, limit: int = LONGEST) -> str:
     """A caller-controlled string, no longer than ``limit`` bytes of UTF-8 and with nothing that breaks a line."""
+    if text.isascii() and text.isprintable():
+        return text[:limit]
     printable = "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:limit]
     )

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-import uuid_utils.compat
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp
@@ -23,6 +23,7 @@ from actions.processor import Processor
 from actions.recording import Recorder
 from actions.standard import Spec
 from audit.log import LogUnavailable
+from audit.record import new_id
 from audit.redaction import Sealer
 from audit.writer import GroupCommitLog
 from server.http import rest
@@ -74,7 +75,7 @@ class Application:
         """Run an action as a system principal: through the same pipeline as any other (law 11)."""
         now = datetime.now(UTC)
         action: Action[Any, Any] = Action(
-            id=uuid.UUID(bytes=uuid_utils.compat.uuid7().bytes),
+            id=new_id(),
             spec=spec,
             principal=Principal(PrincipalKind.SYSTEM, principal),
             address=Address(ADMIN_SCOPE.type),
@@ -157,6 +158,8 @@ class _Credentials:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._decoy = app.ring.seal(bytes(40), sealed_purpose(""))
+        # Opening costs as much as the signature; what is kept is what the directory's cache could open anyway.
+        self._open = lru_cache(maxsize=10_000)(app.ring.open)
 
     def remembered(self, access_key: str) -> tuple[StoredCredential, str] | None:
         return self._opened(self._app.directory.remembered_credential(access_key))
@@ -166,9 +169,9 @@ class _Credentials:
 
     def _opened(self, stored: StoredCredential | None) -> tuple[StoredCredential, str] | None:
         if stored is None:
-            self._app.ring.open(self._decoy, sealed_purpose(""))  # an unknown key costs what a known one does
+            self._open(self._decoy, sealed_purpose(""))  # an unknown key costs what a known one does
             return None
-        return stored, self._app.ring.open(stored.sealed_secret, sealed_purpose(stored.access_key)).decode()
+        return stored, self._open(stored.sealed_secret, sealed_purpose(stored.access_key)).decode()
 
     def used(self, credential: StoredCredential, at: datetime) -> None:
         self._app.uses.note(credential.keypair_id, at)

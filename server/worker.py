@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,9 @@ async def run(assignment: Assignment, settings: Settings, database_url: str) -> 
             serving = asyncio.create_task(server.serve(sockets=[assignment.listener()]))
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it by a flag alone
                 await asyncio.sleep(0.005)
+            # What is loaded by now stays: the collector need not walk it again and again under load.
+            gc.collect()
+            gc.freeze()
             await link.ready()
             await asyncio.wait(
                 {serving, asyncio.create_task(link.stopping.wait())}, return_when=asyncio.FIRST_COMPLETED

@@ -209,6 +209,7 @@ async def test_a_body_of_undeclared_length_is_held_to_the_limit_too(stage: Stage
         async def endless() -> dict[str, object]:
             nonlocal sent
             sent += 1024
+            assert sent < 64 * 1024, "it is read on and on"
             return {"type": "http.request", "body": b" " * 1024, "more_body": True}
 
         request = httpx.Request("POST", "http://chamberlain.test/domains/research/users")

@@ -4,17 +4,14 @@ Per address and minute the first few are recorded in full, before their 401 leav
 record tells the count when the minute is over. Across all addresses the full records of a minute are bounded too.
 """
 
-import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-import uuid_utils.compat
-
 from actions.errors import AuditUnavailable, Unavailable
 from audit.log import AuditLog, LogUnavailable
-from audit.record import Columns, Draft, Phase, Record, cut
+from audit.record import Columns, Draft, Phase, Record, cut, new_id
 from audit.redaction import NOBODY
 
 IN_FULL = 5
@@ -86,7 +83,7 @@ class AuthenticationLog:
         return self._minute
 
     async def _write(self, address: str, at: datetime, request_id: str, told: dict[str, object]) -> None:
-        action_id = uuid.UUID(bytes=uuid_utils.compat.uuid7().bytes)
+        action_id = new_id()
         columns = Columns(action_id, Phase.DONE, at, "authenticate", "denied", "anonymous", request_id=request_id)
         public: dict[str, object] = {
             "id": str(action_id),

@@ -7,7 +7,6 @@ bytes until the pipeline has decided.
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-import uuid_utils.compat
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.routing import Route
@@ -17,6 +16,7 @@ from actions.action import Action, Address, AnyAction, RequestContext
 from actions.errors import BadRequest, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
 from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
+from audit.record import new_id
 from server.http.exchange import Exchange
 from server.http.middleware.authentication import check_body
 
@@ -99,7 +99,7 @@ class Resource:
         aliased = self._path != spec.path
         ref = ME if aliased else path.get(spec.scope_type.value, "")
         return Action(
-            id=uuid_utils.compat.uuid7(),
+            id=new_id(),
             spec=spec,
             principal=exchange.principal,
             address=Address(ScopeType.USER if aliased else spec.scope_type, ref),

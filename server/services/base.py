@@ -7,9 +7,7 @@ unit of work alone, and says what an action targets and changes by doing so.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
-import uuid_utils.compat
 from pydantic import BaseModel
 
 from actions.errors import Conflict, Fault, Invalid
@@ -18,6 +16,7 @@ from actions.processor import Given, Handler, Offer, Prepare
 from actions.query import Page, to_querier
 from actions.standard import Spec
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Operation, ScopeType
+from audit.record import new_id
 from server.repositories.base import Repository
 from server.repositories.database import Row
 from server.repositories.unit import Unit
@@ -25,11 +24,6 @@ from server.repositories.unit import Unit
 Item = TypeVar("Item", bound=Kept)
 ATTEMPTS = 2
 """A change that finds its row changed since it was read is tried once more."""
-
-
-def new_id() -> UUID:
-    """A fresh id. Ids grow with time (UUID version 7), which keeps indexes compact."""
-    return UUID(bytes=uuid_utils.compat.uuid7().bytes)
 
 
 class Service(Generic[Item]):

@@ -14,11 +14,11 @@ from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.vocabulary import ScopeType
+from audit.record import new_id
 from server.keyring import KeyRing
 from server.passwords import Passwords
 from server.repositories.installation import InstallationRepository
 from server.repositories.unit import Unit
-from server.services.base import new_id
 from server.services.keypairs import new_access_key, new_secret_key, sealed_purpose
 from server.services.users import MEMBER
 

@@ -17,10 +17,10 @@ from actions.processor import Given, Offer
 from actions.query import to_querier
 from actions.standard import Spec
 from actions.vocabulary import GET, SEARCH
+from audit.record import new_id
 from server.repositories.database import Row
 from server.repositories.policies import PolicyRepository
 from server.repositories.unit import Unit
-from server.services.base import new_id
 
 _ORDERS = ("created_at", "id")
 

@@ -25,12 +25,13 @@ from actions.errors import Conflict, Fault, Invalid, NotFound
 from actions.hooks import FieldChange
 from actions.processor import Given, Handler, Prepare
 from actions.vocabulary import CREATE, Operation, ScopeType
+from audit.record import new_id
 from server.passwords import Passwords
 from server.repositories.database import Row
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
-from server.services.base import Service, new_id
+from server.services.base import Service
 
 MEMBER = "domain_member"
 

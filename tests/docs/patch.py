@@ -21,7 +21,7 @@ def added_lines(patch: str) -> int:
 def copy_source(folder: Path) -> None:
     for name in _SOURCE:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, folder / name)
         else:
             shutil.copy(ROOT / name, folder)
 

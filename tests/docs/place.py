@@ -140,6 +140,7 @@ def _environment(home: Path, urls: DatabaseUrls) -> dict[str, str]:
         "CHAMBERLAIN_HTTP_PORT": "0",
         "CHAMBERLAIN_METRICS_PORT": "0",
         "CHAMBERLAIN_WORKERS": "1",
+        "CHAMBERLAIN_POLICY_POLL_SECONDS": "0.1",
     }
 
 

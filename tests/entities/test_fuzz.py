@@ -82,7 +82,7 @@ async def test_no_input_of_any_action_is_an_error_of_ours(world: World) -> None:
         given = json.dumps(body).encode() if not spec.operation.reads or body else None
         return await world.root.send(spec.method, path, given, params)
 
-    @settings(deadline=None, max_examples=250, derandomize=True, database=None)
+    @settings(deadline=None, max_examples=150, derandomize=True, database=None)
     @given(requests)
     def it_is_answered(request: tuple[Spec, dict[str, Any], str | None, bool]) -> None:
         answer = asyncio.run_coroutine_threadsafe(send(*request), loop).result(20)
@@ -103,7 +103,7 @@ async def test_no_filter_and_no_cursor_is_an_error_of_ours(world: World) -> None
         )
     )
 
-    @settings(deadline=None, max_examples=120, derandomize=True, database=None)
+    @settings(deadline=None, max_examples=80, derandomize=True, database=None)
     @given(fields, st.booleans())
     def it_is_answered(asked: tuple[str, str, str, Any], nested: bool) -> None:
         path, field, operator, value = asked
@@ -112,7 +112,7 @@ async def test_no_filter_and_no_cursor_is_an_error_of_ours(world: World) -> None
         answer = asyncio.run_coroutine_threadsafe(world.root.send("GET", path, body), loop).result(20)
         assert answer.status_code == 200 or complaint(answer), f"{answer.status_code} {answer.text[:500]}"
 
-    @settings(deadline=None, max_examples=60, derandomize=True, database=None)
+    @settings(deadline=None, max_examples=40, derandomize=True, database=None)
     @given(st.lists(plain, max_size=3), st.sampled_from(["created_at:asc,id:asc", "name:desc,id:asc", "", None]))
     def a_forged_cursor_is_answered(marks: list[Any], order: str | None) -> None:
         cursor = urlsafe_b64encode(json.dumps([order, *marks]).encode()).decode()

@@ -60,7 +60,8 @@ async def test_a_secret_is_sealed_at_rest_and_opens_for_its_own_key_alone(world:
     assert world.app.ring.open(sealed, sealed_purpose(issued["access_key"])).decode() == issued["secret_key"]
     (other,) = await world.sql("SELECT access_key FROM keypair WHERE user_id = $1", world.id("dana"))
     await world.sql("UPDATE keypair SET sealed_secret = $1 WHERE access_key = $2", sealed, other["access_key"])
-    answer = await world.dana.send("GET", "/users/me")
+    moved = Persona("dana", world.id("dana"), other["access_key"], issued["secret_key"])
+    answer = await world.as_(moved).send("GET", "/users/me")
     assert answer.status_code != 200, "a secret moved to another key pair opens nothing"
 
 

@@ -62,7 +62,7 @@ async def test_every_row_comes_once_in_the_order_asked_for_by_offset_and_by_curs
                 return seen
             more = {"cursor": page["next_cursor"]} if by_cursor else {"offset": len(seen)}
 
-    @settings(deadline=None, max_examples=40, derandomize=True, database=None)
+    @settings(deadline=None, max_examples=30, derandomize=True, database=None)
     @given(ORDERS, st.integers(5, 30), st.booleans())
     def every_row_comes_once(orders: tuple[tuple[str, str], ...], limit: int, by_cursor: bool) -> None:
         order = ",".join(f"{name}:{direction}" for name, direction in orders)

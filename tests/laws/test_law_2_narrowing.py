@@ -15,12 +15,13 @@ from actions.model import Input, Kept
 from actions.processor import Given, Processor
 from actions.standard import Spec, Standard
 from actions.vocabulary import CREATE, DELETE, GET, SEARCH, UPDATE, Entity, ScopeType
+from audit.record import new_id
 from server.repositories.base import SCOPE, Repository
 from server.repositories.database import Row
 from server.repositories.rows import domains, users
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
-from server.services.base import Service, new_id
+from server.services.base import Service
 from server.services.catalogue import CatalogueError, pair
 from tests.laws.support import (
     Places,

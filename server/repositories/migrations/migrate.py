@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
-import uuid_utils.compat
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -21,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 import server.repositories.rows  # noqa: F401 - states the tables in `metadata`
 from audit.log import INSERT_MANY, columns_of, metadata
-from audit.record import VERSION, Columns, Phase, Record, canonical
+from audit.record import VERSION, Columns, Phase, Record, canonical, new_id
 from server.repositories.database import CONNECT_SECONDS
 
 OLDEST_SERVER = 170000
@@ -51,6 +50,8 @@ async def migrate(migrator_url: str, application_role: str) -> str:
             if not await plain.fetchval(_RECORDED, _ACTION, after):
                 await plain.execute(INSERT_MANY, *columns_of([_event(before, after)]))
             await plain.execute(_grants(application_role, owner=await plain.fetchval("SELECT current_user")))
+        except asyncpg.UndefinedTableError as error:
+            raise SchemaError(f"no migration makes a table that the program states: {error}") from error
         except asyncpg.UndefinedObjectError as error:
             raise SchemaError(f"the application's rights cannot be granted: {error}") from error
         finally:
@@ -93,7 +94,7 @@ def _grants(role: str, owner: str) -> str:
 
 def _event(before: str | None, after: str) -> Record:
     """A migration's one event record, written after it committed."""
-    action_id, at = uuid.UUID(bytes=uuid_utils.compat.uuid7().bytes), datetime.now(UTC)
+    action_id, at = new_id(), datetime.now(UTC)
     columns = Columns(
         action_id, Phase.DONE, at, _ACTION, "succeeded", "system:migrator", scope_type="admin", target_id=after
     )
