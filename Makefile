@@ -53,7 +53,7 @@ endef
 export FOREGROUND
 
 test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
 check: dev  ## lint, types, import contracts, goldens
 	@$(BIN)/ruff check

@@ -47,17 +47,24 @@ audit_record = Table(
     Column("leaf", LargeBinary, nullable=False),
     Column("sealed", LargeBinary),
     Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
-    Index("ix_audit_record__at", "at"),
-    Index("ix_audit_record__principal_id", "principal_id", "at"),
     Index(
-        "ix_audit_record__scope_domain_id",
-        "scope_domain_id",
-        "at",
-        postgresql_where=text("scope_domain_id IS NOT NULL"),
+        "ix_audit_record__search",
+        *("at", "principal_id", "target_id", "scope_domain_id", "target_domain_id"),
+        postgresql_using="brin",
+        postgresql_ops={
+            "at": "timestamptz_minmax_ops",
+            "principal_id": "uuid_bloom_ops",
+            "target_id": "text_bloom_ops",
+            "scope_domain_id": "uuid_bloom_ops",
+            "target_domain_id": "uuid_bloom_ops",
+        },
+        postgresql_with={"autosummarize": True},
     ),
-    Index("ix_audit_record__target_id", "target_id", "at", postgresql_where=text("target_id IS NOT NULL")),
     Index("ix_audit_record__intent", "at", postgresql_where=text("phase = 'intent'")),
 )
+"""One record a row. The rows come in the order of time and stay, so a block-range index over all that is searched by
+costs a writer next to nothing; four B-trees in its place cost a fifth of the requests a worker can answer."""
+
 COLUMN_NAMES = tuple(column.name for column in audit_record.columns if column.name != "xid")
 """The columns that a writer fills; PostgreSQL fills ``xid``."""
 

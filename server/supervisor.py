@@ -1,7 +1,7 @@
 """The parent of the server: it binds the ports, keeps N workers alive and adds up what they count.
 
 The supervisor answers no request of the API and knows neither the application nor its database. It owns three
-things: the listening socket, which every worker accepts from, so that a worker's death closes no port; the link
+things: the reservation of the address that every worker listens at, so that a worker's death frees no port; the link
 to each worker; and the counts of the workers that died.
 
 A worker that dies is replaced, at once the first time, and after a growing pause of at most 5 s while its
@@ -125,14 +125,14 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         try:
             async with AsyncExitStack() as stack:
-                listener = stack.enter_context(_listening(*self.http_address))
+                reserved = stack.enter_context(_reserved(*self.http_address))
                 metrics_listener = stack.enter_context(_listening(*self.metrics_address))
-                self.http_address = listener.getsockname()[:2]
+                self.http_address = reserved.getsockname()[:2]
                 self.metrics_address = metrics_listener.getsockname()[:2]
                 await stack.enter_async_context(serving(metrics_listener, self.collect))
                 environment = await self._enter(stack, around) if around is not None else {}
                 if not self._stopping.is_set():
-                    await self._supervise(listener, environment, on_ready)
+                    await self._supervise(reserved, environment, on_ready)
             return 0
         except StartFailed as failure:
             self._failure = failure
@@ -169,23 +169,23 @@ class Supervisor:
             self._entering = None
 
     async def _supervise(
-        self, listener: socket.socket, environment: Mapping[str, str], on_ready: Callable[[], None] | None
+        self, reserved: socket.socket, environment: Mapping[str, str], on_ready: Callable[[], None] | None
     ) -> None:
-        keepers = [asyncio.create_task(self._keep(place, listener, environment, on_ready)) for place in self._places]
+        keepers = [asyncio.create_task(self._keep(place, reserved, environment, on_ready)) for place in self._places]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             # Before the stop, a keeper ends only by failing.
             await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
-            await self._drain(listener, keepers)
+            await self._drain(reserved, keepers)
             await stopping
         await asyncio.gather(*keepers)
 
     async def _keep(
         self,
         place: int,
-        listener: socket.socket,
+        reserved: socket.socket,
         environment: Mapping[str, str],
         on_ready: Callable[[], None] | None,
     ) -> None:
@@ -200,7 +200,7 @@ class Supervisor:
 
         died_young = never_ready = 0
         while not self._stopping.is_set():
-            ready, age, reason = await self._one_life(place, listener, environment, started)
+            ready, age, reason = await self._one_life(place, reserved, environment, started)
             if self._stopping.is_set():
                 return
             never_ready = 0 if ready else never_ready + 1
@@ -213,7 +213,7 @@ class Supervisor:
             await _first(self._stopping, timeout=pause)
 
     async def _one_life(
-        self, place: int, listener: socket.socket, environment: Mapping[str, str], started: Callable[[], None]
+        self, place: int, reserved: socket.socket, environment: Mapping[str, str], started: Callable[[], None]
     ) -> tuple[bool, float, str]:
         """One worker from birth to burial: was it ever ready, how old did it get in seconds, why did it end."""
         try:
@@ -221,7 +221,7 @@ class Supervisor:
                 self._command,
                 place=place,
                 housekeeper=place == self._places[0],
-                listener=listener,
+                reserved=reserved,
                 environment=environment,
                 on_ready=started,
             )
@@ -239,13 +239,13 @@ class Supervisor:
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         return worker.channel.ready, worker.age, ended if worker.channel.ready else worker.last_line or ended
 
-    async def _drain(self, listener: socket.socket, keepers: Sequence[asyncio.Task[None]]) -> None:
+    async def _drain(self, reserved: socket.socket, keepers: Sequence[asyncio.Task[None]]) -> None:
         """End all workers: those that can, in good order."""
         for worker in self._workers.values():
             worker.drain()
         if self._workers:
             await _first(self._hurry, timeout=self._drain_delay)
-        listener.close()
+        reserved.close()
         for worker in self._workers.values():
             worker.terminate()
         hurried = asyncio.ensure_future(self._hurry.wait())
@@ -282,6 +282,22 @@ class Supervisor:
             ),
             _gauge("chamberlain_worker_resident_memory_bytes", "Resident memory of a worker.", "worker", memory),
         ]
+
+
+def _reserved(host: str, port: int) -> socket.socket:
+    """An address bound and not listened at. Workers may bind beside it (``SO_REUSEPORT``); nobody else can have it.
+
+    The option is set after the bind, which therefore fails, as it should, when a stranger has the address already.
+    """
+    with _listening(host, port) as first:
+        address, family = first.getsockname(), first.family
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    reserved.bind(address)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return reserved
 
 
 def _listening(host: str, port: int) -> socket.socket:

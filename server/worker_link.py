@@ -1,7 +1,8 @@
 """The channel between the supervisor and one worker: what a worker is told at birth, and what the two say after.
 
-A worker is born with two open file descriptors, the listening socket that all workers share and its own end of
-a socket pair, the *link*. On the link travel frames of nine bytes and a payload: kind, number, length.
+A worker is born with two open file descriptors: the supervisor's reservation of the address, beside which it binds
+a listening socket of its own, and its end of a socket pair, the *link*. On the link travel frames of nine bytes and a
+payload: kind, number, length.
 
     worker to supervisor    READY      it serves requests now
                             SNAPSHOT   all it has counted so far; numbered like the COLLECT it answers, else 0
@@ -71,8 +72,20 @@ class Assignment:
         return cls(**vars(parser.parse_args(arguments)))
 
     def listener(self) -> socket.socket:
-        """The shared listening socket. Processes that this worker starts do not inherit it."""
-        return _adopt(self.listen_fd)
+        """A socket of this worker's own at the server's address, bound and not yet listening.
+
+        The kernel deals new connections out over the workers' sockets; over one that they share, whichever wakes
+        first takes all that wait. The socket goes when the worker does, so that nobody waits in a dead one's queue.
+        """
+        with _adopt(self.listen_fd) as reserved:
+            own = socket.socket(reserved.family, socket.SOCK_STREAM)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if reserved.family == socket.AF_INET6:
+                own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            own.bind(reserved.getsockname())
+        own.setblocking(False)
+        return own
 
 
 _NUMBERS: Final = ("worker", "listen-fd", "link-fd", "log-fd")

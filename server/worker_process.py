@@ -42,7 +42,7 @@ class Worker:
         *,
         place: int,
         housekeeper: bool,
-        listener: socket.socket,
+        reserved: socket.socket,
         environment: Mapping[str, str],
         on_ready: Callable[[], None],
     ) -> Self:
@@ -53,7 +53,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         read_end, write_end = os.pipe()
         log = os.dup(2)
-        assignment = Assignment(place, listener.fileno(), theirs.fileno(), log, housekeeper)
+        assignment = Assignment(place, reserved.fileno(), theirs.fileno(), log, housekeeper)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,

@@ -92,6 +92,10 @@ class PolicyIndex:
         denied = [self._denies[role].get(scope_type, _NO_CELLS) for role in denying if role in self._denies]
         return _NO_CELLS.union(*allowed).difference(*denied)
 
+    def denies_anything(self, roles: frozenset[str]) -> bool:
+        """Whether any of these roles carries a deny, its own or inherited."""
+        return any(self._denies.get(role) for role in roles)
+
     def may_anything(self, roles: frozenset[str], scope_types: Iterable[ScopeType]) -> bool:
         """Whether a set of roles is allowed any cell at all of these scope types."""
         return any(self.allowed_cells(roles, scope_type) for scope_type in scope_types)

@@ -88,6 +88,8 @@ class Standing:
         """
         allowing = self._with_owner(_roles_over(point, lasting), point)
         denying = self.roles_in(point)
+        if theirs <= allowing and not self.index.denies_anything(denying):
+            return True
         return all(
             self.index.allowed_cells(theirs, scope_type) <= self.index.reach(scope_type, allowing, denying)
             for scope_type in point.scope.type.at_or_under

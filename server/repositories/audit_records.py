@@ -11,7 +11,7 @@ from server.repositories.unit import Unit
 
 _LATEST = Query(
     select(audit_record.c.leaf)
-    .order_by(audit_record.c.at.desc(), audit_record.c.action_id.desc(), audit_record.c.phase.desc())
+    .order_by(audit_record.c.action_id.desc(), audit_record.c.phase.desc())  # ids grow with time
     .limit(bindparam("count", type_=Integer))
 )
 

@@ -108,10 +108,9 @@ class CachedDirectory:
 
     async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
         key = ("bindings", str(principal_id))
-        return await self._answer(key, lambda: self.bindings_now(principal_id)) or ()
+        return await self._answer(key, lambda: self._read_bindings(principal_id)) or ()
 
-    async def bindings_now(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
-        """The same, read from the database whatever the cache holds: for deciding whom an action could take over."""
+    async def _read_bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
         rows = await self._database.fetch(_BINDINGS, {"key": principal_id})
         return tuple(
             RoleBinding(row["role"], _binding_lineage(row["domain_id"], row["project_id"]), row["expires_at"])

@@ -68,7 +68,7 @@ class Recording(Protocol):
 
 
 class HeldRoles(Protocol):
-    async def bindings_now(self, principal_id: UUID) -> tuple[RoleBinding, ...]: ...
+    async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]: ...
     def forget(self, *keys: object) -> None: ...
 
 
@@ -189,7 +189,7 @@ class Unit:
         self._cleared = self._reached = True
         if principal_id == self.permit.action.principal.id:
             return
-        held = await self._units.directory.bindings_now(principal_id)
+        held = await self._units.directory.bindings(principal_id)
         if over is not None:
             held = tuple(binding for binding in held if binding.lineage.contains(over))
         if not self.permit.authority.covers(held):

@@ -4,7 +4,7 @@ A service pairs every declared spec of its entity with a handler. It reads and w
 unit of work alone, and says what an action targets and changes by doing so.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -73,8 +73,11 @@ class Service(Generic[Item]):
         """Whether a change needs more than its one statement."""
         return False
 
-    def stale(self, row: Row) -> tuple[str, ...]:
-        """The Directory's answers that a change of this row makes wrong, in the words of the channel."""
+    def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
+        """The Directory's answers that a change of these columns makes wrong, in the words of the channel.
+
+        A row that is made or removed changes all of its columns.
+        """
         return ()
 
     # -- the standard operations ---------------------------------------------------------------------------------------
@@ -88,7 +91,7 @@ class Service(Generic[Item]):
     async def insert(self, unit: Unit, values: Mapping[str, object]) -> Row:
         row = await self.repository.insert(unit, {"id": new_id(), **values})
         self.repository.tell_created(unit, row)
-        unit.makes_stale(*self.stale(row))
+        unit.makes_stale(*self.stale(row, set(row.keys())))
         await self.after_create(unit, row)
         return row
 
@@ -115,7 +118,7 @@ class Service(Generic[Item]):
         if not row["deleted"]:
             raise Conflict("Only what has been deleted can be purged.", reason="not-deleted")
         await self.before_purge(unit, row)
-        unit.makes_stale(*self.stale(row))
+        unit.makes_stale(*self.stale(row, set(row.keys())))
         await self.repository.purge(unit, row)
         return self.repository.item(row)
 
@@ -130,7 +133,7 @@ class Service(Generic[Item]):
             await self.before_change(unit, row, values)
             if not values:
                 return row
-            unit.makes_stale(*self.stale(row))
+            unit.makes_stale(*self.stale(row, values.keys()))
             changed = await self.repository.change(unit, row, values)
             if changed is not None:
                 await self.after_change(unit, changed)

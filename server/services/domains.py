@@ -1,6 +1,6 @@
 """The rules of domains: none is purged while anything lies in it, and none goes that holds the last superadmin."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from actions.entities.domain import SPECS, Domain
 from actions.errors import Conflict
@@ -37,7 +37,7 @@ class DomainService(Service[Domain]):
             listed = ", ".join(f"{count} {_counted(kind, count)}" for kind, count in contents.items())
             raise Conflict(f"Still in it: {listed}.", reason="in-use", extra={"used_by": contents})
 
-    def stale(self, row: Row) -> tuple[str, ...]:
+    def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         return (f"domain:{row['id']}",)
 
 

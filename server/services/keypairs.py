@@ -1,7 +1,7 @@
 """The rules of key pairs: secrets are made here, shown once, and kept sealed; one key pair of a user is the default."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 from uuid import UUID
 
@@ -102,7 +102,7 @@ class KeypairService(Service[Keypair]):
         if unit.in_transaction and row["is_default"]:
             await self._keypairs.only_default(unit, row["user_id"], row["id"])
 
-    def stale(self, row: Row) -> tuple[str, ...]:
+    def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         return (f"credential:{row['access_key']}",)
 
     def _seal(self, access_key: str, secret: str) -> bytes:

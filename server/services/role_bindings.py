@@ -1,6 +1,6 @@
 """The rules of role bindings: no one grants more than they hold, nor for longer; the last superadmin's stays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,7 +56,7 @@ class RoleBindingService(Service[RoleBinding]):
         """Law 5: what somebody holds in a scope is not decided by those who reach less far there."""
         await unit.require_reach(row["user_id"], over=self._held_in(row))
 
-    def stale(self, row: Row) -> tuple[str, ...]:
+    def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         return (f"bindings:{row['user_id']}",)
 
     def _held_in(self, row: Row) -> Lineage:

@@ -1,6 +1,6 @@
 """The rules of users: membership comes with creation, the last superadmin stays, passwords never leave."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,7 +102,9 @@ class UserService(Service[User]):
         unit.makes_stale(*(f"credential:{key}" for key in await self._users.access_keys(unit, row["id"])))
         await self._users.purge_belongings(unit, row["id"])
 
-    def stale(self, row: Row) -> tuple[str, ...]:
+    def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
+        if not {"status", "deleted_at", "allowed_client_ip"} & changed:
+            return ()
         return (f"user:{row['id']}", f"bindings:{row['id']}")
 
     async def reset_password(self, unit: Unit, given: Given[Any]) -> BaseModel:

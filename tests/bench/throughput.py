@@ -37,7 +37,7 @@ class Plan:
     pairs: int = 9
     seconds: float = 1.2
     warm_up: int = 1000
-    connections: int = 16
+    connections: int = 32
     workers: int = min(os.cpu_count() or 1, 4)  # as many as `chamberlain serve` starts unasked
 
 

@@ -45,14 +45,16 @@ TABLES = (
         PRIMARY KEY (action_id, phase)
     )
     """,
-    "CREATE INDEX ix_audit_record__at ON audit_record (at)",
     "CREATE INDEX ix_audit_record__intent ON audit_record (at) WHERE phase = 'intent'",
-    "CREATE INDEX ix_audit_record__principal_id ON audit_record (principal_id, at)",
     """
-    CREATE INDEX ix_audit_record__scope_domain_id ON audit_record (scope_domain_id, at)
-    WHERE scope_domain_id IS NOT NULL
+    CREATE INDEX ix_audit_record__search ON audit_record USING brin (
+        at timestamptz_minmax_ops,
+        principal_id uuid_bloom_ops,
+        target_id text_bloom_ops,
+        scope_domain_id uuid_bloom_ops,
+        target_domain_id uuid_bloom_ops
+    ) WITH (autosummarize = true)
     """,
-    "CREATE INDEX ix_audit_record__target_id ON audit_record (target_id, at) WHERE target_id IS NOT NULL",
     """
     CREATE TABLE domain (
         id UUID NOT NULL,
