@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from actions.errors import ChamberlainError
 from actions.vocabulary import ActionSpec, In, Out, Permission, ScopeType
 
 
@@ -103,8 +104,8 @@ class RequestContext:
 class Action(Generic[In, Out]):
     """One request: a spec, a principal, a scope, perhaps a target, and the input as it came.
 
-    ``given`` is a JSON document as bytes, or a mapping of parsed parameters; it is validated only after the decision,
-    and may hold secrets, so no repr shows it.
+    ``given`` is a JSON document as bytes, or a mapping of parsed parameters, or the error that reading it ended in; it
+    is looked at only after the decision, and may hold secrets, so no repr shows it.
     """
 
     id: UUID
@@ -113,7 +114,7 @@ class Action(Generic[In, Out]):
     address: Address
     context: RequestContext
     target: str | None = None
-    given: bytes | Mapping[str, object] = field(default=b"", repr=False)
+    given: bytes | Mapping[str, object] | ChamberlainError = field(default=b"", repr=False)
 
 
 AnyAction = Action[BaseModel, BaseModel]
@@ -141,6 +142,9 @@ class Authority(Protocol):
 
     def grants(self, role: str, lineage: Lineage, until: datetime | None) -> bool:
         """Whether binding ``role`` there gives away no more than the principal holds, for no longer than that."""
+
+    def grows_without(self, role: str, lineage: Lineage) -> bool:
+        """Whether losing one's own binding of a role would let the principal do more: the role carried a deny."""
 
     def covers(self, others: tuple[RoleBinding, ...]) -> bool:
         """Whether the principal may do everything that a holder of these bindings may."""

@@ -116,7 +116,7 @@ async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Out
     except asyncio.CancelledError as gone:
         if outcome.recorded:
             outcome.succeeded()  # the change was committed; only nobody waits for the answer
-        else:
+        elif outcome.result is not Result.UNKNOWN:
             outcome.ended_by(gone)
         await asyncio.shield(_tell(hooks, outcome))
         raise
@@ -126,7 +126,8 @@ async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Out
         if outcome.error is None or not isinstance(error, Exception):
             raise
         raise outcome.error from (error if error is not outcome.error else error.__cause__)
-    await asyncio.shield(_tell(hooks, outcome))
+    telling = _tell(hooks, outcome)
+    await (telling if outcome.recorded else asyncio.shield(telling))  # what is recorded has nothing left to lose
     if outcome.error is not None:
         raise outcome.error
 

@@ -113,6 +113,7 @@ class Processor(Generic[Unit]):
                 given = await self._validate(request, permit, outcome)
             if offer.prepare is not None:
                 given = Given(given.input, given.target, await offer.prepare(given))
+                permit = await self._authorize(request, outcome)  # preparing takes time, and rights may have gone in it
             with _timed(outcome, "handler"):
                 if action.spec.effect is Effect.OUTSIDE:
                     result = await self._reach_outside(offer, permit, given, outcome)
@@ -231,9 +232,11 @@ def _canonical_key(key: str | None, *, uuid_keyed: bool) -> str:
     return parsed
 
 
-def _parse(spec: Spec, given: bytes | Mapping[str, object]) -> BaseModel:
+def _parse(spec: Spec, given: bytes | Mapping[str, object] | ChamberlainError) -> BaseModel:
     """The input as its model has it. What is written must have the type itself: true is no number, nor is "1"."""
     model: type[BaseModel] = spec.input
+    if isinstance(given, ChamberlainError):
+        raise given
     try:
         if isinstance(given, bytes):
             return model.model_validate_json(given or b"{}", strict=None if spec.operation.reads else True)

@@ -43,6 +43,7 @@ from server.policy import ActivePolicy, FolderWatch, folder_note
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
+from server.repositories.policies import active_digest
 from server.repositories.subject_keys import SubjectKeys
 from server.repositories.unit import Unit, Units
 from server.services.catalogue import build
@@ -71,13 +72,18 @@ class Application:
     ring: KeyRing
     uses: Uses
 
-    async def internally(self, spec: Spec, principal: str, given: Mapping[str, object]) -> Any:
-        """Run an action as a system principal: through the same pipeline as any other (law 11)."""
+    async def internally(
+        self, spec: Spec, principal: str, given: Mapping[str, object], credential: str | None = None
+    ) -> Any:
+        """Run an action as a system principal: through the same pipeline as any other (law 11).
+
+        ``credential`` names on whose behalf, where a person stands behind it.
+        """
         now = datetime.now(UTC)
         action: Action[Any, Any] = Action(
             id=new_id(),
             spec=spec,
-            principal=Principal(PrincipalKind.SYSTEM, principal),
+            principal=Principal(PrincipalKind.SYSTEM, principal, credential=credential),
             address=Address(ADMIN_SCOPE.type),
             context=RequestContext(uuid.uuid4().hex, now),
             given=given,
@@ -131,7 +137,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics)
         hooks = (Monitoring(metrics), recorder)
-        processor = Processor(build(passwords, ring), directory, policy.current, units.open, hooks)
+        processor = Processor(build(passwords, ring, policy.check_stored), directory, policy.current, units.open, hooks)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)
         for state, place in (("used", 0), ("idle", 1)):
@@ -229,9 +235,12 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
 
     async def folder() -> str:
         try:
-            return await asyncio.to_thread(folder_note, app.settings.policy_dir, app.policy.current())
+            active = await active_digest(app.database)
+            return await asyncio.to_thread(folder_note, app.settings.policy_dir, app.policy.current(), active)
         except ValueError as error:
             raise Unready(str(error)) from error
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
 
     return Health(
         {"serving": serving, "database": database, "audit": audit, "policy": policy},

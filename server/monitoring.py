@@ -1,4 +1,4 @@
-"""The monitoring hook: each action's end in the metrics, and one line in the log.
+"""The monitoring hook: each action's end in the metrics, and one line in the log, at ``debug`` for a success.
 
 The line names the action, what was decided by which rule of which policy version, and why a refusal was one. It never
 holds an input or an output.
@@ -35,7 +35,7 @@ class Monitoring:
             metrics.audit_rejected()
         elif outcome.recorded:
             metrics.audit_recorded(outcome.result)
-        quiet = outcome.result is Result.SUCCEEDED and action.spec.operation.reads
+        quiet = outcome.result is Result.SUCCEEDED  # what was done stands in the audit log; this one tells what was not
         if quiet and not self._log.is_enabled_for(logging.DEBUG):
             return
         told: dict[str, Any] = {

@@ -4,27 +4,45 @@ The cost is the floor that OWASP's ASVS 5.0 approves; memory times one is what a
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from actions.errors import Unavailable
+
+T = TypeVar("T")
 
 
 class Passwords:
     """Hashes and checks passwords in one thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 16) -> None:
+        self._limit = limit
+        self._waiting = 0
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
 
     async def hash(self, password: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._hasher.hash, password)
+        return await self._in_turn(lambda: self._hasher.hash(password))
 
     async def verify(self, stored: str, password: str) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._verify, stored, password)
+        return await self._in_turn(lambda: self._verify(stored, password))
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        """Wait for a turn in the thread. Raises ``Unavailable`` when ``limit`` others wait already."""
+        if self._waiting >= self._limit:
+            raise Unavailable("Too many passwords are being checked just now.", reason="too-many-passwords")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        finally:
+            self._waiting -= 1
 
     def _verify(self, stored: str, password: str) -> bool:
         try:

@@ -21,7 +21,7 @@ from actions.errors import ChamberlainError, Conflict
 from server.http.metrics import Metrics
 from server.repositories.channel import Channel
 from server.repositories.database import Database
-from server.repositories.policies import active_files
+from server.repositories.policies import active_files, earlier_digests, stored_files
 
 Publish = Callable[[PolicySource, str], Awaitable[None]]
 
@@ -56,6 +56,48 @@ class ActivePolicy:
             await self.use(PolicySource(files))
         return True
 
+    async def start(self, folder: Path) -> bool:
+        """``load`` for a process that has nothing in force yet: it stands in for a version that cannot be used.
+
+        Raises ``NoPolicy`` when nothing can.
+        """
+        try:
+            return await self.load()
+        except ValueError as error:
+            self._unusable(error)
+            await self.stand_in(folder)
+            return True
+
+    async def stand_in(self, folder: Path) -> None:
+        """Decide by the version that was active last among those this program can use, else by the folder.
+
+        The pointer stays: which version is active remains for a person to say. Raises ``NoPolicy``.
+        """
+        for digest in await earlier_digests(self._database):
+            if await self._stands_in(PolicySource(await stored_files(self._database, digest))):
+                return
+        if not await self._stands_in(await asyncio.to_thread(read_folder, folder)):
+            raise NoPolicy(
+                "neither the active policy version, nor an earlier one, nor the policy folder can be used by this "
+                f"program: correct the files in {folder} (chamberlain policy check tells what is wrong) and start again"
+            )
+
+    async def _stands_in(self, source: PolicySource) -> bool:
+        try:
+            await self.use(source)
+        except ValueError:
+            return False
+        self._log.error(
+            "another policy version stands in for the active one",
+            policy=source.digest,
+            remedy="activate a version that this program can use, or correct the policy folder",
+        )
+        return True
+
+    async def check_stored(self, digest: str) -> None:
+        """Check a stored version as a candidate is. Raises ``NotFound``, or ``ValueError`` with the findings."""
+        await checked(PolicySource(await stored_files(self._database, digest)), None)
+
     async def use(self, source: PolicySource) -> None:
         """Decide by this version from now on. Raises ``ValueError`` when its files have errors."""
         index = await asyncio.to_thread(compiled, source)
@@ -76,8 +118,11 @@ class ActivePolicy:
                 await asyncio.sleep(0.1)
                 self._moved.set()
             except ValueError as error:  # stored by a program of another vocabulary: decide on by the one in force
-                self._metrics.policy_refused()
-                self._log.error("active policy cannot be used", findings=str(error).splitlines())
+                self._unusable(error)
+
+    def _unusable(self, error: ValueError) -> None:
+        self._metrics.policy_refused()
+        self._log.error("active policy cannot be used", findings=str(error).splitlines())
 
     def _hear(self, word: str) -> None:
         if word == "*" or word.startswith("policy:"):
@@ -136,12 +181,18 @@ class FolderWatch:
             self._log.warning("policy candidate refused", policy=source.digest, findings=[error.detail])
 
 
-def folder_note(folder: Path, active: PolicyIndex) -> str:
-    """How the folder stands to the active version, for ``/readyz``. Raises ``ValueError`` with what is wrong."""
+def folder_note(folder: Path, deciding: PolicyIndex, active: str | None) -> str:
+    """How the folder, what this process decides by and the active digest stand to one another, for ``/readyz``.
+
+    Raises ``ValueError`` with what is wrong.
+    """
+    if active != deciding.digest:
+        pointed = active[:12] if active else "none"
+        raise ValueError(f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here")
     source = read_folder(folder)
-    if source.digest == active.digest:
-        return f"the folder is the active version {active.digest[:12]}"
+    if source.digest == active:
+        return f"the folder is the active version {active[:12]}"
     errors = parse(source, whole_vocabulary()).errors
     if errors:
         raise ValueError(f"the folder cannot be used: {errors[0]}")
-    raise ValueError(f"the folder is at {source.digest[:12]}, active is {active.digest[:12]}")
+    raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")

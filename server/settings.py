@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         default=20, description="How many of them may come at once."
     )
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
-        default="info", description="debug, info, warning or error. Reads that succeed are told at debug."
+        default="info", description="debug, info, warning or error. Actions that succeed are told at debug."
     )
     grace_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=10.0, description="How long a stopping server waits for what is in flight."

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import secrets
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from server.app import Application, application
 from server.http.metrics import Metrics
 from server.keyring import KeyRing, KeyRingError
 from server.logging import configure
-from server.policy import checked
+from server.policy import NoPolicy, checked
 from server.repositories.installation import has_users
 from server.repositories.migrations.migrate import SchemaError, migrate
 from server.settings import Settings, load, shown_address
@@ -80,22 +81,31 @@ async def recover(settings: Settings, database_url: str, username: str) -> Crede
 
 
 async def _policy_in_force(app: Application) -> None:
-    """Load the active version; at the very first start, decide by the folder, and have it published."""
+    """Load the active version. Where there is none, or none that this program can use, have the folder published.
+
+    What cannot be published, because it is faulty or a rollback left it, is no reason to stay down when there was an
+    active version before: something stands in for it, here and in every worker.
+    """
+    folder = app.settings.policy_dir
+    reason, replacing = "the first policy of this installation", False
     try:
         if await app.policy.load():
             return
     except ValueError as error:
-        # The stored version is not one that this program's vocabulary can speak; the folder may be.
-        print(f"the active policy version cannot be used, taking the folder: {error}", file=sys.stderr)  # noqa: T201
-    folder = app.settings.policy_dir
+        print(f"the active policy version cannot be used: {error}", file=sys.stderr)  # noqa: T201
+        reason, replacing = "this program cannot use the version that was active", True
     source = await asyncio.to_thread(read_folder, folder)
     try:
         await checked(source, None)
-    except ValueError as error:
+        await app.policy.use(source)
+        await app.publish(source, reason)
+    except (ValueError, Conflict) as error:
+        if replacing:
+            return await app.policy.stand_in(folder)
+        if isinstance(error, Conflict):
+            raise
         findings = "; ".join(str(error).splitlines())
         raise SetupFailed(f"the policy folder {folder} cannot be used: {findings}") from error
-    await app.policy.use(source)
-    await app.publish(source, "the first policy of this installation")
 
 
 async def _bootstrap(app: Application) -> bool:
@@ -143,11 +153,19 @@ def _follow_port(settings: Settings) -> None:
         _replace(path, {**told, "endpoint": here})
 
 
+def account() -> str:
+    """The operating system's account that this process runs as: who it was, in the records of what is done locally."""
+    try:
+        return f"os:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # an account without a name, as in some containers
+        return f"os:{os.getuid()}"
+
+
 async def _issue(app: Application, operation: Operation, principal: str, username: str) -> Credentials:
     """Run an action that issues credentials, and keep them in ``credentials.json``."""
     spec = next(spec for spec in INSTALLATION_SPECS if spec.operation == operation)
     password = secrets.token_urlsafe(18)
-    issued: Credentials = await app.internally(spec, principal, {"username": username, "password": password})
+    issued: Credentials = await app.internally(spec, principal, {"username": username, "password": password}, account())
     settings = app.settings
     endpoint = f"http://{shown_address(settings.http_host, settings.http_port)}"
     await asyncio.to_thread(write_credentials, settings.credentials_path, endpoint, issued, password)
@@ -159,7 +177,7 @@ def _failures() -> Iterator[None]:
     """What may well go wrong, said in one line. Anything else is a fault of the program and keeps its traceback."""
     try:
         yield
-    except (KeyRingError, SchemaError) as error:
+    except (KeyRingError, SchemaError, NoPolicy) as error:
         raise SetupFailed(str(error)) from error
     except ChamberlainError as error:
         raise SetupFailed(error.detail) from error

@@ -35,7 +35,7 @@ async def run(assignment: Assignment, settings: Settings, database_url: str) -> 
         WorkerLink(assignment, metrics.snapshot) as link,
         application(settings, database_url, metrics) as app,
     ):
-        if not await app.policy.load():
+        if not await app.policy.start(settings.policy_dir):
             raise RuntimeError("the database holds no active policy")
         async with app.working(housekeeper=assignment.housekeeper):
             config = uvicorn.Config(

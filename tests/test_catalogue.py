@@ -102,7 +102,10 @@ def test_what_is_declared_and_offered_alike_is_a_catalogue() -> None:
 
 
 def test_the_program_s_own_catalogue_holds_together() -> None:
-    catalogue = build(Passwords(), KeyRing({"k1": bytes(32)}, "k1"))
+    async def never(digest: str) -> None:
+        raise AssertionError(f"{digest} is asked for while the catalogue is built")
+
+    catalogue = build(Passwords(), KeyRing({"k1": bytes(32)}, "k1"), never)
     assert catalogue.keys() == set(ALL_SPECS)
     assert all(catalogue[spec].spec is spec for spec in ALL_SPECS)
 

@@ -160,7 +160,7 @@ def test_reading_the_log_is_recorded_as_the_operators_doing(server: Installation
     server.tail()
     record = server.tail()[-1]
     assert record["action"] == "admin_tail_audit_record"
-    assert record["principal"] == {"kind": "system", "name": "system:operator", "credential": None}
+    assert record["principal"] == {"kind": "system", "name": "system:operator", "credential": account()}
     assert record["result"] == "succeeded"
     assert record["decision"]["rule"].startswith("superadmin.csv:")
 

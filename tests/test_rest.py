@@ -1,12 +1,15 @@
 """REST: what every answer has, and what every request must keep to, whatever it is about."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import structlog.testing
 
 from actions.entities import ALL_SPECS
+from server.cli.signing_client import SignatureAuth
 from server.http.middleware.limits import MAX_HEADERS, MAX_TARGET
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
@@ -36,8 +39,8 @@ async def test_every_error_has_the_one_format(world: World) -> None:
     for method, path, body, status, code in (
         ("POST", users, b"{", 400, "user-create-malformed-json"),
         ("POST", users, b"\xff", 400, "user-create-malformed-json"),
-        ("DELETE", f"{a_user}?purge=2", None, 400, "request-handle-malformed-purge"),
-        ("GET", f"{users}?limit=1&limit=2", None, 400, "request-handle-repeated-parameter"),
+        ("DELETE", f"{a_user}?purge=2", None, 400, "user-purge-malformed-purge"),
+        ("GET", f"{users}?limit=1&limit=2", None, 400, "user-search-repeated-parameter"),
         ("GET", f"{users}?filter={{", None, 400, "user-search-malformed-filter"),
         ("GET", f"{users}/{UNHEARD_OF}", None, 404, "user-get-not-found"),
         ("GET", "/domains/unheard-of/users", None, 404, "user-search-not-found"),
@@ -221,7 +224,8 @@ async def test_a_body_of_undeclared_length_is_held_to_the_limit_too(stage: Stage
             "raw_path": request.url.raw_path,
             "query_string": b"",
             "headers": [
-                (name.lower(), value) for name, value in signed.headers.raw if name.lower() != b"content-length"
+                *((name.lower(), value) for name, value in signed.headers.raw if name.lower() != b"content-length"),
+                (b"transfer-encoding", b"chunked"),
             ],
             "client": ("127.0.0.1", 1),
             "http_version": "1.1",
@@ -252,3 +256,46 @@ async def test_a_value_of_another_type_is_no_value(world: World) -> None:
         body = f'{{"rate_limit": {number}}}'.encode()
         answer = await world.root.send("PATCH", f"/admin/keypairs/{mine['id']}", body)
         assert answer.status_code in (400, 422), answer.text
+
+
+async def test_a_slash_that_is_written_as_none_divides_no_path(world: World) -> None:
+    await world.root.get("/domains/default/users")
+    for path in ("/domains/default%2Fusers", "/domains/default%2fusers", "/users%2Fme", "/admin%2Fusers"):
+        assert is_problem(await world.root.send("GET", path), 404, "request-handle-not-found")
+
+
+async def test_a_client_that_hangs_up_is_no_crash(world: World) -> None:
+    """Its body ends in the middle: nothing is done, nobody is answered, and the log shows no error."""
+    path, root = f"/domains/research/users/{world.id('mia')}", world.personas["root"]
+    meant = httpx.Request("PATCH", f"http://chamberlain.test{path}", json={"description": "cut off"})
+    signed = next(
+        SignatureAuth(root.access_key, root.secret_key, sign_body=True, now=lambda: datetime.now(UTC)).auth_flow(meant)
+    )
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "method": "PATCH",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.lower(), value) for name, value in signed.headers.raw],
+        "client": ("127.0.0.1", 1),
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("chamberlain.test", 80),
+        "root_path": "",
+    }
+    arriving = iter(({"type": "http.request", "body": signed.content[:5], "more_body": True},))
+    answers: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return next(arriving, {"type": "http.disconnect"})
+
+    async def send(message: dict[str, object]) -> None:
+        answers.append(message)
+
+    with structlog.testing.capture_logs() as lines:
+        await world.asgi(scope, receive, send)  # type: ignore[arg-type]
+    assert [line for line in lines if line["log_level"] in ("error", "critical")] == []
+    assert answers == []
+    assert (await world.root.get(path))["version"] == 1

@@ -191,7 +191,7 @@ async def _every_crash(world: World, root: Watched, monkeypatch: pytest.MonkeyPa
     for owner, name, replaced in (
         (Passwords, "hash", quoting_later),
         (Repository, "change", quoting_later),
-        (rest, "_parameters", quoting),
+        (rest, "_given", quoting),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, replaced)

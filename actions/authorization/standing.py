@@ -75,11 +75,28 @@ class Standing:
         lasting = tuple(binding for binding in self.live if _lasts(binding, until))
         return all(self._covers(point, frozenset((role,)), lasting) for point in self._points(lineage, self.live))
 
+    def grows_without(self, role: str, lineage: Lineage) -> bool:
+        """Whether losing one's own binding of a role there would let the principal do more than it may now."""
+        rest = tuple(held for held in self.live if (held.role, held.lineage.scope) != (role, lineage.scope))
+        return any(
+            not self.index.allowed_cells(self._with_owner(_roles_over(point, rest), point), scope_type)
+            <= self.index.allowed_cells(self.roles_in(point), scope_type)
+            for point in self._points(lineage, self.live)
+            for scope_type in point.scope.type.at_or_under
+        )
+
     def covers(self, others: tuple[RoleBinding, ...]) -> bool:
-        """Whether the principal may do everything that the holder of these bindings may, wherever they count."""
+        """Whether the principal may do everything that the holder of these bindings may, wherever they count, and for
+        as long: what it holds itself for a while is no measure for what somebody holds without an end."""
         live = tuple(binding for binding in others if binding.holds_at(self.now))
         points = {point.scope: point for binding in live for point in self._points(binding.lineage, self.live)}
-        return all(self._covers(point, _roles_over(point, live), self.live) for point in points.values())
+        for point in points.values():
+            for until in {binding.expires_at for binding in live}:
+                theirs = _roles_over(point, (binding for binding in live if _lasts(binding, until)))
+                lasting = tuple(binding for binding in self.live if _lasts(binding, until))
+                if not self._covers(point, theirs, lasting):
+                    return False
+        return True
 
     def _covers(self, point: Lineage, theirs: frozenset[str], lasting: tuple[RoleBinding, ...]) -> bool:
         """Whether the reach of ``theirs`` at a point lies within the principal's, of which only some allows last.

@@ -17,7 +17,7 @@ ACTIVATE = Operation("activate")
 DEACTIVATE = Operation("deactivate")
 TALLY = Operation("tally", on_item=False)
 
-RateLimit = Annotated[int, Field(ge=1, le=10_000_000, description="Requests in 15 minutes.")]
+RateLimit = Annotated[int, Field(ge=1, le=10_000_000, description="Requests in 15 minutes. Kept; not yet enforced.")]
 
 
 class Keypair(Kept):

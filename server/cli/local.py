@@ -27,7 +27,7 @@ from server.keyring import KeyRingError
 from server.logging import configure
 from server.policy import NoPolicy
 from server.settings import Settings
-from server.setup import SetupFailed, recover
+from server.setup import SetupFailed, account, recover
 from server.supervisor import StartFailed
 
 T = TypeVar("T")
@@ -42,13 +42,8 @@ class Refused(Exception):
 async def tail(settings: Settings, count: int) -> Tailed:
     """The latest records of the log. That they were read is recorded too, as ``system:operator``."""
     async with _database(settings, start=False) as url, application(settings, url, Metrics()) as app:
-        try:
-            loaded = await app.policy.load()
-        except ValueError as error:
-            raise NoPolicy(f"the active policy is not one of this program's: {error}. Start the server") from error
-        if not loaded:
-            raise NoPolicy("the database holds no active policy. Start the server")
-        tailed: Tailed = await app.internally(_TAIL, OPERATOR, {"count": count})
+        await app.policy.start(settings.policy_dir)
+        tailed: Tailed = await app.internally(_TAIL, OPERATOR, {"count": count}, account())
         return tailed
 
 

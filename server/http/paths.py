@@ -46,6 +46,9 @@ class Paths(Router):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         values: list[str] = []
+        if b"%2f" in scope["raw_path"].lower():  # a slash that was written as none divides no path
+            await self.default(scope, receive, send)
+            return
         node = _find(self._root, scope["path"].split("/"), 1, values)
         if node is None or node.route is None:
             await self.default(scope, receive, send)

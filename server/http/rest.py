@@ -4,7 +4,8 @@ This module knows no entity. The scope and the target are the matched route's pa
 bytes until the pipeline has decided.
 """
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from actions.action import Action, Address, AnyAction, RequestContext
-from actions.errors import BadRequest, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
+from actions.errors import BadRequest, ChamberlainError, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
 from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
 from audit.record import new_id
@@ -21,6 +22,9 @@ from server.http.exchange import Exchange
 from server.http.middleware.authentication import check_body
 
 ME = "me"
+BODY_SECONDS = 30.0
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+Parameters = Sequence[tuple[str, str]]
 
 
 class Executes(Protocol):
@@ -59,12 +63,16 @@ class Resource:
         exchange = Exchange.of(scope)
         exchange.route = self._path
         request = Request(scope, receive)
-        parameters = _parameters(request)
-        spec = self._spec(scope["method"], parameters)
-        exchange.spec = spec
-        body = await request.body()
+        parameters = request.query_params.multi_items() if scope["query_string"] else []
+        exchange.spec = spec = self._spec(scope["method"], parameters)
+        body = await _body(request)
         check_body(exchange, body)
-        action = self._action(spec, exchange, request.path_params, _given(spec, request, parameters, body))
+        given: bytes | Mapping[str, object] | ChamberlainError
+        try:
+            given = _given(spec, request, parameters, body)
+        except ChamberlainError as fault:
+            given = fault  # told after the decision, and only to those who may ask
+        action = self._action(spec, exchange, request.path_params, given)
         result = await self._processor.execute(action)
         created = spec.operation == CREATE
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
@@ -75,12 +83,10 @@ class Resource:
         await send({"type": "http.response.start", "status": 201 if created else 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer})
 
-    def _spec(self, method: str, parameters: dict[str, str]) -> Spec:
-        """The spec of a method. ``?purge`` takes only ``1``, so that no slip soft-deletes instead, or purges."""
+    def _spec(self, method: str, parameters: Parameters) -> Spec:
+        """The spec of a method; a ``DELETE`` that speaks of ``purge`` at all is never a soft deletion."""
         method = "GET" if method == "HEAD" else method
-        if method == "DELETE" and "purge" in parameters:
-            if parameters.pop("purge") != "1":
-                raise BadRequest("The parameter `purge` takes only the value 1.", reason="malformed-purge")
+        if method == "DELETE" and "PURGE" in self._specs and any(name == "purge" for name, _ in parameters):
             method = "PURGE"
         spec = self._specs.get(method)
         if spec is None:
@@ -93,7 +99,11 @@ class Resource:
         return sorted(served | ({"HEAD"} if "GET" in served else set()))
 
     def _action(
-        self, spec: Spec, exchange: Exchange, path: Mapping[str, str], given: bytes | Mapping[str, object]
+        self,
+        spec: Spec,
+        exchange: Exchange,
+        path: Mapping[str, str],
+        given: bytes | Mapping[str, object] | ChamberlainError,
     ) -> AnyAction:
         assert exchange.principal is not None  # authentication stands before every governed route  # noqa: S101
         aliased = self._path != spec.path
@@ -115,24 +125,29 @@ class Resource:
         )
 
 
-def _parameters(request: Request) -> dict[str, str]:
-    parameters: dict[str, str] = {}
-    if not request.scope["query_string"]:
-        return parameters
-    for name, value in request.query_params.multi_items():
-        if name in parameters:
-            raise BadRequest(f"The parameter `{name[:64]}` is given twice.", reason="repeated-parameter")
-        parameters[name] = value
-    return parameters
+async def _body(request: Request) -> bytes:
+    """The whole body. One that trickles is not waited for: the connection would be held for as long as it likes."""
+    if not any(name in _BODY_HEADERS for name, _ in request.scope["headers"]):
+        return b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.body()
+    except TimeoutError:
+        raise BadRequest("The body did not arrive in time.", reason="body-too-slow") from None
 
 
-def _given(spec: Spec, request: Request, parameters: dict[str, str], body: bytes) -> bytes | Mapping[str, object]:
+def _given(spec: Spec, request: Request, listed: Parameters, body: bytes) -> bytes | Mapping[str, object]:
     """The input as it came. What reads takes its parameters from the query, or from a JSON body if there is no query;
-    what writes takes a JSON body alone."""
+    what writes takes a JSON body alone, and ``?purge=1`` where it purges."""
+    parameters = dict(listed)
+    if len(parameters) != len(listed):
+        raise BadRequest("A parameter is given twice.", reason="repeated-parameter")
     if body:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise UnsupportedMedia("A body is JSON, of the type application/json.")
+    if spec.operation == PURGE and parameters.pop("purge", None) != "1":
+        raise BadRequest("The parameter `purge` takes only the value 1.", reason="malformed-purge")
     if not spec.operation.reads:
         if parameters:
             faults = [Fault(f"/{name[:64]}", "is no parameter of this operation") for name in parameters]

@@ -21,6 +21,8 @@ from server.repositories.rows import domains, keypairs, projects, role_bindings,
 
 T = TypeVar("T")
 Key = tuple[str, str]
+LOCATABLE = frozenset({"domain", "project", "user", "keypair"})
+"""The entities that ``locate`` can find, and so the only ones that a spec may say it ``uses``."""
 _CAPACITY = 50_000
 _NAME = re.compile(NAME_PATTERN)
 """What is no name names no domain, and is not worth asking the database for."""

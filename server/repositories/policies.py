@@ -60,6 +60,13 @@ _ACTIVE_DIGEST = Query(select(_latest.label("digest")))
 _ACTIVE_FILES = Query(
     select(policy_versions.c.digest, policy_versions.c.files).where(policy_versions.c.digest == _latest)
 )
+_FILES = Query(select(policy_versions.c.files).where(policy_versions.c.digest == _DIGEST))
+_EARLIER = Query(
+    select(policy_versions.c.digest)
+    .join(_last, true())
+    .where(policy_versions.c.digest != _latest)
+    .order_by(policy_versions.c.refused, _last.c.at.desc())
+)
 
 
 class PolicyRepository:
@@ -104,4 +111,27 @@ class PolicyRepository:
 async def active_files(database: Database) -> tuple[str, dict[str, bytes]] | None:
     """The digest and files of the active version: what every worker decides by. None before the first."""
     row = await database.fetchrow(_ACTIVE_FILES, {})
-    return (row["digest"], {name: text.encode() for name, text in row["files"].items()}) if row else None
+    return (row["digest"], _encoded(row["files"])) if row else None
+
+
+async def active_digest(database: Database) -> str | None:
+    """Where the active pointer points. None before the first."""
+    row = await database.fetchrow(_ACTIVE_DIGEST, {})
+    return row["digest"] if row else None
+
+
+async def stored_files(database: Database, digest: str) -> dict[str, bytes]:
+    """The files of a version, active or not. Raises ``NotFound``."""
+    row = await database.fetchrow(_FILES, {"digest": digest}) if _DIGEST_FORM.fullmatch(digest) else None
+    if row is None:
+        raise NotFound
+    return _encoded(row["files"])
+
+
+async def earlier_digests(database: Database) -> list[str]:
+    """What was active before, the latest first; what a rollback left comes after everything else."""
+    return [row["digest"] for row in await database.fetch(_EARLIER, {})]
+
+
+def _encoded(files: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: text.encode() for name, text in files.items()}

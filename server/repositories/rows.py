@@ -148,7 +148,7 @@ request_signatures = Table(
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("at", _TIME, nullable=False, server_default=func.now()),
-    Index("ix_request_signature__at", "at"),
+    Index("ix_request_signature__at", "at", postgresql_using="brin", postgresql_with={"autosummarize": True}),
 )
 
 subject_keys = Table(

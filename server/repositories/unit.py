@@ -279,8 +279,8 @@ class Unit:
             while not ending.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({ending})
-            with contextlib.suppress(Exception):
-                ending.result()
+            if isinstance(unknown := ending.exception(), OutcomeUnknown):
+                self.outcome.ended_by(unknown)
             raise
 
     async def _finish(

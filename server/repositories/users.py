@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Uuid, and_, bindparam, delete, exists, func, literal_column, select, update
+from sqlalchemy import Uuid, and_, bindparam, delete, exists, func, literal_column, or_, select, update
 
 from actions.directory import SUPERADMIN
 from actions.entities.user import USERS, User, UserStatus
@@ -30,6 +30,7 @@ class UserRepository(Repository[User]):
                     role_bindings.c.user_id == users.c.id,
                     role_bindings.c.project_id == SCOPE,
                     role_bindings.c.deleted_at.is_(None),
+                    or_(role_bindings.c.expires_at.is_(None), role_bindings.c.expires_at > func.now()),
                 )
             },
         )

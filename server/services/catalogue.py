@@ -16,6 +16,7 @@ from server.keyring import KeyRing
 from server.passwords import Passwords
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
+from server.repositories.directory import LOCATABLE
 from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
 from server.repositories.keypairs import KeypairRepository
@@ -28,7 +29,7 @@ from server.services.base import Service
 from server.services.domains import DomainService
 from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
-from server.services.policies import PolicyService
+from server.services.policies import CheckStored, PolicyService
 from server.services.role_bindings import RoleBindingService
 from server.services.users import UserService
 
@@ -49,7 +50,7 @@ class Offering(Protocol):
 Catalogue = Mapping[Spec, Offer[Unit]]
 
 
-def build(passwords: Passwords, ring: KeyRing) -> Catalogue:
+def build(passwords: Passwords, ring: KeyRing, check_stored_policy: CheckStored) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
     users, bindings = UserRepository(), RoleBindingRepository()
     return pair(
@@ -57,7 +58,7 @@ def build(passwords: Passwords, ring: KeyRing) -> Catalogue:
         UserService(users, bindings, passwords),
         KeypairService(KeypairRepository(), ring),
         RoleBindingService(bindings, users),
-        PolicyService(PolicyRepository()),
+        PolicyService(PolicyRepository(), check_stored_policy),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository()),
         declared=ALL_SPECS,
@@ -84,6 +85,9 @@ def pair(*services: Offering, declared: tuple[Spec, ...]) -> Catalogue:
 
 
 def _offer_faults(offer: Offer[Unit]) -> Iterator[str]:
+    for name, use in offer.spec.uses.items():
+        if use.entity not in LOCATABLE:
+            yield f"{offer.spec.name}: '{name}' names a {use.entity}, which the directory cannot locate"
     if (offer.spec.effect is Effect.OUTSIDE) != (offer.effect is not None and offer.conclude is not None):
         yield f"{offer.spec.name}: `effect` and `conclude` belong to an effect outside the database, and to no other"
 

@@ -38,7 +38,7 @@ class DomainService(Service[Domain]):
             raise Conflict(f"Still in it: {listed}.", reason="in-use", extra={"used_by": contents})
 
     def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
-        return (f"domain:{row['id']}",)
+        return (f"domain:{row['id']}",) if "deleted_at" in changed or "name" in changed else ()
 
 
 def _counted(plural: str, count: int) -> str:

@@ -4,7 +4,7 @@ A person who activates a version by name leaves the one before it refused: the w
 that one, will not bring it back by itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,23 +22,36 @@ from server.repositories.database import Row
 from server.repositories.policies import PolicyRepository
 from server.repositories.unit import Unit
 
+CheckStored = Callable[[str], Awaitable[None]]
+"""Checks the stored version of a digest. Raises ``NotFound``, or ``ValueError`` with a line for each finding."""
+
 _ORDERS = ("created_at", "id")
 
 
 class PolicyService:
-    def __init__(self, policies: PolicyRepository) -> None:
+    def __init__(self, policies: PolicyRepository, check_stored: CheckStored) -> None:
         self._policies = policies
+        self._check_stored = check_stored
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
         handlers = {GET: self.get, SEARCH: self.search, ACTIVATE: self.activate, PUBLISH: self.publish}
-        return (Offer(spec, handlers[spec.operation]) for spec in self.specs)
+        prepares = {ACTIVATE: self._usable}
+        return (Offer(spec, handlers[spec.operation], prepares.get(spec.operation)) for spec in self.specs)
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return _version(await self._policies.get(unit, given.target or ""))
 
     async def search(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return await self._policies.search(unit, to_querier(given.input, _ORDERS))
+
+    async def _usable(self, given: Given[Any]) -> None:
+        """A version may be older than this program, and speak of what it no longer knows."""
+        try:
+            await self._check_stored(given.target or "")
+        except ValueError as error:
+            finding = str(error).partition("\n")[0]
+            raise Conflict(f"This program cannot use that version: {finding}", reason="unusable-policy") from error
 
     async def activate(self, unit: Unit, given: Given[Any]) -> BaseModel:
         await unit.begin()

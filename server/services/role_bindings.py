@@ -7,7 +7,7 @@ from typing import Any
 from actions.action import Lineage
 from actions.directory import SUPERADMIN
 from actions.entities.role_binding import SPECS, RoleBinding
-from actions.errors import Fault, Invalid
+from actions.errors import Denied, Fault, Invalid
 from actions.processor import Given
 from actions.vocabulary import ScopeType
 from server.repositories.database import Row
@@ -53,8 +53,13 @@ class RoleBindingService(Service[RoleBinding]):
         await self._guard_account(unit, row, frozenset())
 
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
-        """Law 5: what somebody holds in a scope is not decided by those who reach less far there."""
-        await unit.require_reach(row["user_id"], over=self._held_in(row))
+        """Law 5: what somebody holds in a scope is not decided by those who reach less far there; and nobody lifts a
+        deny off themselves."""
+        held_in = self._held_in(row)
+        await unit.require_reach(row["user_id"], over=held_in)
+        own = row["user_id"] == unit.permit.action.principal.id
+        if own and unit.permit.authority.grows_without(row["role"], held_in):
+            raise Denied("the caller would reach further without it", "You cannot lift what holds you back.")
 
     def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         return (f"bindings:{row['user_id']}",)

@@ -6,6 +6,7 @@ import pytest
 
 from actions.authorization.source import PolicySource, read_folder
 from actions.errors import Conflict
+from tests.stored_policies import planted
 from tests.world.stage import POLICIES
 from tests.world.world import World
 
@@ -66,6 +67,20 @@ async def test_a_rollback_leaves_a_version_refused_until_it_is_named(world: Worl
         (second.digest, first),
         (first, second.digest),
     ]
+
+
+async def test_a_version_that_this_program_cannot_use_is_not_activated(world: World) -> None:
+    first, unusable = read_folder(POLICIES).digest, await planted(world)
+    path = f"/admin/policies/{unusable}/activate"
+    refusal = await world.root.post(path, {"reason": "it was good once"}, expect=409)
+    assert refusal["code"] == "policy-activate-unusable-policy"
+    assert "user.csv" in refusal["detail"]
+    assert "spaceship" in refusal["detail"]
+    await world.mia.post(path, {"reason": "whoever may not activate learns nothing"}, expect=403)
+    versions = {item["id"]: item for item in (await world.root.get("/admin/policies"))["items"]}
+    assert (versions[first]["active"], versions[first]["refused"]) == (True, False)
+    assert (versions[unusable]["active"], versions[unusable]["activated_at"]) == (False, None)
+    assert await changes(world) == []
 
 
 async def changes(world: World) -> list[dict[str, str]]:

@@ -72,7 +72,11 @@ async def test_a_binding_lies_where_its_address_says(world: World) -> None:
         for name, value in (("scope_id", str(uuid4())), ("role", "superadmin"), ("user_id", str(uuid4()))):
             await world.root.patch(f"/admin/role-bindings/{made['id']}", {name: value}, expect=422)
     mine = await world.root.get(f"/users/{user}/role-bindings", order="scope_type")
-    assert [held["scope_type"] for held in mine["items"]] == ["admin", "domain", "domain", "project"]
+    assert [held["scope_type"] for held in mine["items"]] == [
+        "domain",
+        "domain",
+        "project",
+    ]  # from above, what lies in its domain
 
 
 async def test_a_role_is_held_only_where_it_is_bindable(world: World) -> None:
@@ -159,3 +163,40 @@ async def test_everyone_sees_their_own_bindings(world: World) -> None:
     await world.mia.get(f"/users/me/role-bindings/{held[0]['id']}")
     (piotrs,) = (await world.root.get("/admin/role-bindings", filter={"role": {"equals": "project_admin"}}))["items"]
     await world.mia.get(f"/users/me/role-bindings/{piotrs['id']}", expect=404)
+
+
+async def test_of_somebody_else_one_sees_the_bindings_in_ones_own_domain(world: World) -> None:
+    """What mia holds elsewhere is no business of those who run research. It is hers."""
+    mia = world.id("mia")
+    beyond = {}
+    for path, role in (("/domains/elsewhere", "domain_member"), ("/admin", "monitor")):
+        given = {"user_id": str(mia), "role": role}
+        beyond[path] = (await world.root.post(f"{path}/role-bindings", given, expect=201))["id"]
+    path = f"/users/{mia}/role-bindings"
+    seen = await world.dana.get(path)
+    assert {held["scope_id"] for held in seen["items"]} == {str(world.places.research), str(world.places.lab)}
+    assert seen["total_count"] == len(seen["items"]) == 2
+    assert (await world.mia.get("/users/me/role-bindings"))["total_count"] == 4
+    everywhere = await world.root.get("/admin/role-bindings", filter={"user_id": {"equals": str(mia)}})
+    assert everywhere["total_count"] == 4
+    for key in beyond.values():
+        await world.dana.get(f"{path}/{key}", expect=404)
+        await world.mia.get(f"{path}/{key}")
+
+
+async def test_who_takes_part_no_more_is_not_listed(world: World) -> None:
+    """An end that has come ends the membership in the list of users too."""
+    path, mia = f"/projects/{world.places.lab}/users", str(world.id("mia"))
+
+    async def listed() -> bool:
+        return mia in {user["id"] for user in (await world.piotr.get(path))["items"]}
+
+    assert await listed()
+    await world.piotr.get(f"{path}/{mia}")
+    await world.sql(
+        "UPDATE role_binding SET expires_at = now() - interval '1 second' WHERE user_id = $1 AND project_id = $2",
+        world.id("mia"),
+        world.places.lab,
+    )
+    assert not await listed()
+    await world.piotr.get(f"{path}/{mia}", expect=404)

@@ -209,7 +209,7 @@ def test_http_imports_no_entity_and_no_service() -> None:
 
 async def test_a_spec_without_a_handler_and_a_handler_without_a_spec_stop_the_start(world: World) -> None:
     ring: Any = world.app.ring
-    catalogue = build(object(), ring)  # type: ignore[arg-type]
+    catalogue = build(object(), ring, world.app.policy.check_stored)  # type: ignore[arg-type]
     assert catalogue.keys() == set(ALL_SPECS)
 
     class Service:

@@ -1,10 +1,13 @@
 """Law 3: scopes contain scopes. A role counts where it is bound and under it, until it ends, and nowhere else."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from uuid import UUID, uuid4
 
 import pytest
+from argon2 import PasswordHasher
 
 from actions.action import Address, RoleBinding
 from actions.entities import ALL_SPECS
@@ -100,6 +103,8 @@ async def test_an_explicit_deny_of_any_role_beats_every_allow(world: World) -> N
     )
     await world.app.policy.use(source)
     await world.dana.get("/domains/research/users")
+    rex = await world.newcomer("rex")
+    await bind(world, "/admin", rex.id, "superadmin")  # nobody lifts such a role off themselves: not even root
     for path in ("/admin", "/domains/research"):
         for name in ("dana", "root"):
             key = await bind(world, path, world.id(name), "suspended")
@@ -108,10 +113,81 @@ async def test_an_explicit_deny_of_any_role_beats_every_allow(world: World) -> N
             line = source.files["domain.csv"].decode().rstrip("\n").count("\n") + 1
             assert (told["allowed"], told["rule"]) == (False, f"domain.csv:{line}")
             assert "suspended" in told["roles"]
-            await world.root.delete(f"/admin/role-bindings/{key}")
+            await world.sql("DELETE FROM role_binding WHERE id = $1", key)  # root cannot lift its own
+            world.app.directory.forget(f"bindings:{world.id(name)}")
             await world.as_(name).get("/domains/research/users")
     await bind(world, f"/projects/{world.places.lab}", world.id("dana"), "suspended")
     await world.dana.get("/domains/research/users")  # bound below, it does not count above
+
+
+LIMIT = 16
+"""Passwords that a worker hashes or keeps waiting at once."""
+
+
+class Gate:
+    """Holds up whoever hashes a password, until the test opens it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._reached, self._open, hashing = threading.Event(), threading.Event(), PasswordHasher.hash
+
+        def waits(hasher: PasswordHasher, password: str) -> str:
+            self._reached.set()
+            assert self._open.wait(10)
+            return hashing(hasher, password)
+
+        monkeypatch.setattr(PasswordHasher, "hash", waits)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._reached.wait, 10)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.mark.parametrize("way", ["the role is revoked", "the line is removed"])
+async def test_what_was_decided_before_a_wait_is_decided_again_after(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A password takes its time to hash. Who loses the authority meanwhile has lost it."""
+    held = (await world.root.get("/domains/research/role-bindings", filter={"role": {"equals": "domain_admin"}}))[
+        "items"
+    ]
+    kept, gate = await snapshot(world), Gate(monkeypatch)
+    path = f"/domains/research/users/{world.id('mia')}/reset_password"
+    waiting = asyncio.create_task(world.dana.send("POST", path, {"password": "another long password"}))
+    try:
+        await gate.reached()
+        if way == "the role is revoked":
+            await world.root.delete(f"/admin/role-bindings/{held[0]['id']}")
+        else:
+            await world.app.policy.use(edited(world, without="p, domain_admin, domain, user, reset_password"))
+    finally:
+        gate.open()
+    answer = await waiting
+    assert answer.status_code == (404 if way == "the role is revoked" else 403), answer.text
+    assert (await snapshot(world))["users"] == kept["users"]
+    (record,) = await world.records("domain_reset_password_user")
+    assert (record["result"], record["decision"]["allowed"]) == ("denied", False)
+
+
+async def test_only_so_many_passwords_wait_to_be_hashed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes when the queue is full is told so at once, and to come back."""
+    gate = Gate(monkeypatch)
+    path, password = f"/domains/research/users/{world.id('mia')}/reset_password", {"password": "another long password"}
+    asked = [asyncio.create_task(world.dana.send("POST", path, password)) for _ in range(LIMIT + 4)]
+    try:
+        await gate.reached()
+        async with asyncio.timeout(10):
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            refused = await next(task for task in asked if task.done())
+    finally:
+        gate.open()
+    assert (refused.status_code, refused.json()["code"]) == (503, "user-reset-password-too-many-passwords")
+    assert int(refused.headers["retry-after"]) > 0
+    answers = [await task for task in asked]
+    assert sum(answer.status_code == 503 for answer in answers) == 4
+    assert sum(answer.status_code == 200 for answer in answers) >= 1
+    await world.dana.post(path, password)  # the queue is free again
 
 
 async def test_in_a_deleted_domain_nothing_is_decided(world: World) -> None:

@@ -18,7 +18,7 @@ from actions.vocabulary import DELETE, PURGE, Controls, ScopeType
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.catalogue import build
-from tests.laws.support import Places, action, persona, pipeline, plausible, request, spec_named
+from tests.laws.support import Places, action, edited, persona, pipeline, plausible, request, spec_named
 from tests.world.client import Caller
 from tests.world.stage import Persona
 from tests.world.world import World
@@ -200,6 +200,45 @@ async def test_no_one_grants_for_longer_than_they_hold(world: World) -> None:
     await caller.post(path, lasting, expect=201)  # tia holds membership itself without an end
 
 
+async def test_no_one_lifts_a_deny_that_lies_on_them(world: World) -> None:
+    """A role that only forbids is held against its holder, so its holder has no say in how long."""
+    await world.app.policy.use(
+        edited(
+            world,
+            roles="suspended:\n  bindable: [domain]\n  sentence: Is kept from looking at users.\n",
+            domain="p, suspended, domain, user, search, deny",
+        )
+    )
+    path, soon = "/domains/research/role-bindings", (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    given = {"user_id": str(world.id("dana")), "role": "suspended"}
+    own = f"{path}/{(await world.root.post(path, given, expect=201))['id']}"
+    before = await account(world, world.id("dana"))
+    await world.dana.delete(own, expect=403)
+    await world.dana.delete(own, expect=403, purge="1")
+    await world.dana.patch(own, {"expires_at": soon}, expect=403)
+    assert await account(world, world.id("dana")) == before
+    await world.dana.get("/domains/research/users", expect=403)
+    await world.root.delete(own)
+    await world.dana.get("/domains/research/users")
+    await world.dana.delete(own, purge="1")  # now it holds nobody back
+
+
+async def test_no_one_takes_over_for_longer_than_they_hold(world: World) -> None:
+    """A superadmin of five more minutes could otherwise stay one for good, in root's place."""
+    tia, rex = await world.newcomer("tia"), await world.newcomer("rex")
+    until = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    for who, end in ((tia, until), (rex, None)):
+        given = {"user_id": str(who.id), "role": "superadmin", "expires_at": end}
+        await world.root.post("/admin/role-bindings", given, expect=201)
+    root, password = world.id("root"), {"password": "a password of tia's"}
+    before = await account(world, root)
+    await world.as_(tia).post(f"/users/{root}/keypairs", {}, expect=403)
+    await world.as_(tia).post(f"/admin/users/{root}/reset_password", password, expect=403)
+    assert await account(world, root) == before
+    await world.as_(rex).post(f"/users/{root}/keypairs", {}, expect=201)
+    await world.as_(rex).post(f"/admin/users/{root}/reset_password", password)
+
+
 async def test_ones_own_credentials_are_ones_own(world: World) -> None:
     """Whatever one holds: an auditor reaches further than anyone who could be asked to help."""
     caller, me = world.olga, "/users/me"
@@ -311,7 +350,7 @@ async def test_the_last_two_superadmins_cannot_be_removed_at_once(world: World, 
     )
     decided = asyncio.Barrier(2)
     done = [asyncio.Event(), asyncio.Event()]
-    offers: Any = build(object(), world.app.ring)  # type: ignore[arg-type]
+    offers: Any = build(object(), world.app.ring, world.app.policy.check_stored)  # type: ignore[arg-type]
 
     async def remove(place: int) -> int:
         spec, target, body = wanted[place]

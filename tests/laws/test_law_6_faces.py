@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import httpx
@@ -156,6 +156,52 @@ async def test_the_decision_falls_before_the_input_is_read(world: World) -> None
         await world.mia.post("/domains/research/users", body, expect=403)
         await world.mia.post("/domains/elsewhere/users", body, expect=404)
         assert (await world.dana.send("POST", "/domains/research/users", body)).status_code in (400, 422)
+
+
+class Slip(NamedTuple):
+    """A fault of transport: what is sent instead of what would be right, and its face to somebody allowed."""
+
+    method: str
+    path: str
+    body: object
+    headers: dict[str, str]
+    status: int
+
+
+def slips(scope: str, thing: UUID) -> Iterator[tuple[Slip, tuple[str, str, object]]]:
+    """Each slip beside the request that was meant."""
+    users, user = f"{scope}/users", f"{scope}/users/{thing}"
+    plain = {"content-type": "text/plain"}
+    yield Slip("POST", users, b"{}", plain, 415), ("POST", users, {})
+    yield Slip("PATCH", user, b"{}", plain, 415), ("PATCH", user, {})
+    yield Slip("GET", f"{users}?nonsense=1", None, {}, 422), ("GET", users, None)
+    yield Slip("PATCH", f"{user}?nonsense=1", {}, {}, 422), ("PATCH", user, {})
+    yield Slip("GET", f"{users}?limit=1&limit=2", None, {}, 400), ("GET", users, None)
+    yield Slip("PATCH", f"{user}?a=1&a=2", {}, {}, 400), ("PATCH", user, {})
+    yield Slip("GET", f"{users}?limit=1", {"limit": 1}, {}, 400), ("GET", users, None)
+    yield Slip("DELETE", f"{user}?purge=2", None, {}, 400), ("DELETE", f"{user}?purge=1", None)
+
+
+async def test_a_slip_of_transport_tells_no_more_than_a_request_without_one(world: World) -> None:
+    """How a request is written is looked at once it is allowed; before, there is one refusal, and it is recorded."""
+    for scope, status in (("/domains/elsewhere", 404), ("/admin", 403)):
+        for slip, meant in slips(scope, world.id("nobody")):
+            right = await world.mia.send(*meant)
+            before = len(await world.records())
+            wrong = await world.mia.send(slip.method, slip.path, slip.body, headers=slip.headers)
+            assert wrong.status_code == status, f"{slip}: {wrong.text}"
+            assert faceless(wrong) == faceless(right), slip
+            records = await world.records()
+            assert len(records) == before + 1, slip
+            assert (records[-1]["result"], records[-1]["error"]["status"]) == ("denied", status)
+    for slip, _ in slips("/admin", world.id("nobody")):
+        before = len(await world.records())
+        answer = await world.root.send(slip.method, slip.path, slip.body, headers=slip.headers)
+        assert answer.status_code == slip.status, f"{slip}: {answer.text}"
+        records = await world.records()
+        assert len(records) == before + 1, slip
+        assert (records[-1]["result"], records[-1]["error"]["status"]) == ("failed", slip.status)
+    assert (await world.root.get(f"/admin/users/{world.id('nobody')}"))["version"] == 1
 
 
 async def test_log_record_and_metrics_hold_the_truth(world: World) -> None:

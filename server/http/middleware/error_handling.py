@@ -2,6 +2,7 @@
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actions.errors import BadRequest, ChamberlainError, Internal, MethodNotAllowed, NotFound
@@ -28,6 +29,8 @@ class ErrorHandlingMiddleware:
         exchange = Exchange.of(scope)
         try:
             await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except Exception as error:
             if begun:
                 raise

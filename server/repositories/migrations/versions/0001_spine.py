@@ -89,7 +89,7 @@ TABLES = (
         PRIMARY KEY (digest)
     )
     """,
-    "CREATE INDEX ix_request_signature__at ON request_signature (at)",
+    "CREATE INDEX ix_request_signature__at ON request_signature USING brin (at) WITH (autosummarize = true)",
     """
     CREATE TABLE subject_key (
         subject_id UUID NOT NULL,
