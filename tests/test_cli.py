@@ -14,7 +14,7 @@ import structlog.testing
 
 from server.embedded import EmbeddedPostgres, urls_of_running
 from server.settings import Settings, load
-from server.setup import prepare
+from server.setup import account, prepare
 from tests.commands import PATIENCE, ROOT, Installation, amend, bare, in_one_line, installed, invoke, serving, until
 
 
