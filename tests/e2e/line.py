@@ -28,6 +28,10 @@ class Key:
         return SignatureAuth(self.access_key, self.secret_key, sign_body=True, now=lambda: datetime.now(UTC))
 
 
+class Dropped(httpx.TransportError):
+    """The connection was closed between two requests, and another was made in its place. A worker that dies does so."""
+
+
 class Line:
     def __init__(self, endpoint: str) -> None:
         one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
@@ -47,7 +51,8 @@ class Line:
         sign = who.signing() if who else None
         response = self._client.request(method, path, json=body, params=filled or None, auth=sign)
         port = response.extensions["network_stream"].get_extra_info("client_addr")[1]
-        assert self._port in (0, port), "the server closed a connection that was to be kept"
+        if self._port not in (0, port):
+            raise Dropped("the server closed a connection that was to be kept")
         self._port = port
         return response
 

@@ -135,7 +135,7 @@ def test_a_worker_killed_under_load_is_replaced_and_no_count_ever_goes_down(serv
     assert load.statuses == {200}
     assert server.counted("chamberlain_worker_restarts_total") == restarts + 2
     settled = server.counted(REQUESTS, **whoami)
-    assert before < settled <= before + load.answered + 8  # the answers to four callers may have died with each worker
+    assert before < settled <= before + load.answered + 8  # with each worker, four callers may have lost an answer
     for _ in range(10):
         server.ask("GET", "/auth/whoami")
     assert server.counted(REQUESTS, **whoami) == settled + 10
