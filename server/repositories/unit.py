@@ -20,7 +20,7 @@ from sqlalchemy.sql.dml import Delete, Insert, Update
 from actions.action import Lineage, Permit, PermitMisused, RoleBinding
 from actions.errors import Conflict, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Unauthenticated, Unavailable
 from actions.hooks import FieldChange, Outcome, Result
-from actions.vocabulary import Effect
+from actions.vocabulary import Effect, ScopeType
 from audit.log import COLUMN_NAMES, audit_record
 from audit.record import Phase, Record
 from server.repositories.database import (
@@ -69,6 +69,7 @@ class Recording(Protocol):
 
 class HeldRoles(Protocol):
     async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]: ...
+    async def locate(self, entity: str, key: str) -> Lineage | None: ...
     def forget(self, *keys: object) -> None: ...
 
 
@@ -194,6 +195,16 @@ class Unit:
             held = tuple(binding for binding in held if binding.lineage.contains(over))
         if not self.permit.authority.covers(held):
             raise Denied("the target reaches further than the caller", "This account may do things that you may not.")
+
+    async def refuse_in_deleted(self, lineage: Lineage) -> None:
+        """Law 3: in a deleted domain, from the scope above it, things are only shown, restored and purged."""
+        domain = lineage.id_of(ScopeType.DOMAIN)
+        from_above = self.permit.lineage.scope.type is ScopeType.ADMIN
+        if domain is None or not from_above or self.permit.action.spec.operation.in_deleted:
+            return
+        place = await self._units.directory.locate(ScopeType.DOMAIN.value, str(domain))
+        if place is None or place.deleted:
+            raise Conflict("Its domain is deleted. Restore that first.", reason="domain-deleted")
 
     def require_grant(self, role: str, lineage: Lineage, until: datetime | None) -> None:
         """Law 5: no one grants more than they hold, nor for longer."""

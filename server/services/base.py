@@ -129,6 +129,7 @@ class Service(Generic[Item]):
         for _ in range(ATTEMPTS):
             row = await self.repository.own(unit, given.target_id)
             _refuse_if_settled(row, values)
+            await unit.refuse_in_deleted(self.repository.lineage(row))
             await self._guard_account(unit, row, frozenset(values))
             await self.before_change(unit, row, values)
             if not values:

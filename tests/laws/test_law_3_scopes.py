@@ -278,3 +278,22 @@ async def test_answers_are_cached_only_while_the_channel_is_trusted(world: World
     directory.forget(f"domain:{world.places.research}", f"bindings:{dana}")
     assert await in_force()
     assert not await admin_of_research()
+
+
+async def test_in_a_deleted_domain_nothing_is_changed_from_above_either(world: World) -> None:
+    """Shown, restored and purged, yes; changed, once the domain is back."""
+    nobody, user = world.id("nobody"), f"/admin/users/{world.id('nobody')}"
+    [key] = (await world.root.get(f"/users/{nobody}/keypairs"))["items"]
+    await world.root.delete(f"/admin/domains/{world.places.elsewhere}")
+    changes: tuple[tuple[str, str, object], ...] = (
+        ("PATCH", user, {"description": "changed"}),
+        ("DELETE", user, None),
+        ("PATCH", f"/admin/keypairs/{key['id']}", {"rate_limit": 5}),
+        ("POST", f"/admin/keypairs/{key['id']}/deactivate", None),
+    )
+    for method, path, body in changes:
+        told = await world.root.ask(method, path, body, expect=409)
+        assert told["code"].endswith("-domain-deleted")
+    assert (await world.root.get(user))["version"] == 1
+    await world.root.post(f"/admin/domains/{world.places.elsewhere}/restore")
+    await world.root.patch(user, {"description": "changed"})
