@@ -108,7 +108,7 @@ async def test_a_domain_in_use_is_not_purged_and_says_by_what(world: World) -> N
     for binding in held["items"]:
         await world.root.send(
             "DELETE", f"/admin/role-bindings/{binding['id']}", params={"purge": "1"}
-        )  # or gone already
+        )  # or gone
     await world.root.delete(path, purge="1")
 
 
