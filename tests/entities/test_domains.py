@@ -106,9 +106,7 @@ async def test_a_domain_in_use_is_not_purged_and_says_by_what(world: World) -> N
     await world.root.delete(f"/admin/users/{user['id']}", purge="1")
     await world.sql("DELETE FROM project WHERE domain_id = $1", made["id"])
     for binding in held["items"]:
-        await world.root.send(
-            "DELETE", f"/admin/role-bindings/{binding['id']}", params={"purge": "1"}
-        )  # or gone
+        await world.root.send("DELETE", f"/admin/role-bindings/{binding['id']}", params={"purge": "1"})  # or gone
     await world.root.delete(path, purge="1")
 
 
