@@ -48,7 +48,7 @@ class Worker:
     ) -> Self:
         """Start ``command`` with its assignment, in a session of its own. Raises ``OSError`` when that cannot be done.
 
-        Only the listening socket, the link and the error output are inherited.
+        Only the reservation of the address, the link and the error output are inherited.
         """
         ours, theirs = socket.socketpair()
         read_end, write_end = os.pipe()

@@ -11,7 +11,7 @@ from actions.entities import ALL_SPECS
 from actions.processor import Offer
 from actions.query import Filter
 from actions.standard import Spec
-from actions.vocabulary import CREATE, SEARCH, UPDATE, Effect, declaration_faults
+from actions.vocabulary import SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
 from server.passwords import Passwords
 from server.repositories.audit_records import AuditRecordRepository
@@ -97,10 +97,8 @@ def _service_faults(service: Service[Any]) -> Iterator[str]:
     for spec in service.specs:
         if spec.scope_type not in repository.scope_types:
             yield f"{spec.name}: its repository cannot narrow to the scope {spec.scope_type}"
-        if spec.operation in (CREATE, UPDATE):
-            moved = repository.scope_columns & spec.input.model_fields.keys()
-            if spec.operation == UPDATE and moved:
-                yield f"{spec.name}: {', '.join(sorted(moved))} decides where a row lies and cannot be changed"
+        if spec.operation == UPDATE and (moved := repository.scope_columns & spec.input.model_fields.keys()):
+            yield f"{spec.name}: {', '.join(sorted(moved))} decides where a row lies and cannot be changed"
         if spec.operation == SEARCH:
             yield from _search_faults(spec, repository)
 
