@@ -49,8 +49,10 @@ class Line:
             name: orjson.dumps(value).decode() if isinstance(value, dict) else value for name, value in params.items()
         }
         sign = who.signing() if who else None
-        response = self._client.request(method, path, json=body, params=filled or None, auth=sign)
-        port = response.extensions["network_stream"].get_extra_info("client_addr")[1]
+        with self._client.stream(method, path, json=body, params=filled or None, auth=sign) as response:
+            # Asked before the answer is read: a connection at rest, whose worker has died, has no address any more.
+            port = response.extensions["network_stream"].get_extra_info("client_addr")[1]
+            response.read()
         if self._port not in (0, port):
             raise Dropped("the server closed a connection that was to be kept")
         self._port = port
