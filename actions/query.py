@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeVar, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -157,6 +157,12 @@ class Search(Input, Generic[FilterT]):
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
     total: Total | None = Field(default=None, description="`exact` counts beyond 10,000.")
+
+
+def filter_of(search: type[BaseModel]) -> type[Filter]:
+    """The filter that a search's model takes."""
+    (found,) = search.__pydantic_generic_metadata__["args"]
+    return cast(type[Filter], found)
 
 
 Item = TypeVar("Item", bound=BaseModel)

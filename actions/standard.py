@@ -63,13 +63,16 @@ class Standard:
         *scope_types: ScopeType,
         input: type[BaseModel] | None = None,
         output: type[BaseModel] | None = None,
+        filter: type[Filter] | None = None,
+        orders: tuple[str, ...] | None = None,
         sentence: str | None = None,
         controls: Controls | None = None,
         aliases: tuple[Alias, ...] = (),
+        anonymous: bool = False,
         internal: bool = False,
     ) -> tuple[Spec, ...]:
         """The specs of one operation, one for each scope type. A sentence of its own may hold ``{where}``."""
-        taken = input or self._input(operation)
+        taken = input or self._input(operation, filter or self.filter)
         return tuple(
             ActionSpec(
                 scope_type=scope_type,
@@ -81,15 +84,17 @@ class Standard:
                 effect=Effect.NONE if operation.reads else Effect.ROWS,
                 uses={name: use for name, use in self.uses.items() if name in taken.model_fields},
                 controls_principal=controls,
+                orders=(orders or self.orders) if operation == SEARCH else (),
                 aliases=aliases,
+                anonymous=anonymous,
                 internal=internal,
             )
             for scope_type in scope_types
         )
 
-    def _input(self, operation: Operation) -> type[BaseModel]:
+    def _input(self, operation: Operation, filter: type[Filter]) -> type[BaseModel]:
         if operation == SEARCH:
-            return Search[self.filter]  # type: ignore[name-defined]
+            return Search[filter]  # type: ignore[valid-type]
         return {CREATE: self.create, UPDATE: self.change}.get(operation, Nothing)
 
     def _sentence(self, operation: Operation, scope_type: ScopeType, own: str | None) -> str:

@@ -71,12 +71,14 @@ class Operation:
 
     ``on_item``: the address names one thing by id. ``reads``: it changes nothing, so it goes through what a scope
     *sees* rather than what it *owns* (law 2). ``in_deleted``: it is still decided for a soft-deleted thing.
+    ``batch_of``: it does that other operation to many things, and is decided with its word (law 9).
     """
 
     word: str
     on_item: bool = True
     reads: bool = False
     in_deleted: bool = False
+    batch_of: "Operation | None" = None
 
 
 CREATE = Operation("create", on_item=False)
@@ -118,7 +120,7 @@ class Controls:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A fixed path that maps to a spec, in the caller's own user scope."""
+    """A fixed path that maps to a spec: in the user scope, to the caller's own."""
 
     method: str
     path: str
@@ -149,7 +151,11 @@ class ActionSpec(Generic[In, Out]):
     effect: Effect
     uses: Mapping[str, Use] = field(default_factory=dict)
     controls_principal: Controls | None = None
+    orders: tuple[str, ...] = ()
+    """The fields that a search may be ordered by, the default first."""
     aliases: tuple[Alias, ...] = ()
+    anonymous: bool = False
+    """Served without credentials: whatever the request carries, the caller is the principal ``anonymous``."""
     internal: bool = False
     """Served on no surface: only system principals run it, inside the server."""
 
@@ -158,12 +164,14 @@ class ActionSpec(Generic[In, Out]):
         scope, word = self.scope_type, self.operation.word
         if self.operation == GET:
             return f"{scope}_{self.entity.name}"
-        noun = self.entity.plural if self.operation == SEARCH else self.entity.name
+        many = self.operation == SEARCH or self.operation.batch_of is not None
+        noun = self.entity.plural if many else self.entity.name
         return f"{scope}_{word}_{noun}"
 
     @cached_property
     def permission(self) -> Permission:
-        return Permission(self.scope_type.value, self.entity.name, self.operation.word)
+        decided = self.operation.batch_of or self.operation
+        return Permission(self.scope_type.value, self.entity.name, decided.word)
 
     @property
     def on_own_scope(self) -> bool:

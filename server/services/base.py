@@ -99,7 +99,7 @@ class Service(Generic[Item]):
         return self.repository.item(await self.repository.get(unit, given.target_id))
 
     async def search(self, unit: Unit, given: Given[Any]) -> Page[Item]:
-        return await self.repository.search(unit, to_querier(given.input, self.repository.standard.orders))
+        return await self.repository.search(unit, to_querier(given.input, unit.permit.action.spec.orders))
 
     async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
         self._refuse_nulls(given)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from actions.entities import ALL_SPECS
 from actions.processor import Offer
-from actions.query import Filter
+from actions.query import Filter, filter_of
 from actions.standard import Spec
 from actions.vocabulary import SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
@@ -104,14 +104,14 @@ def _service_faults(service: Service[Any]) -> Iterator[str]:
 
 
 def _search_faults(spec: Spec, repository: Repository[Any]) -> Iterator[str]:
-    fields = set(repository.standard.filter.model_fields) - set(Filter.model_fields)
-    for name in sorted(fields | set(repository.standard.orders)):
+    fields = set(filter_of(spec.input).model_fields) - set(Filter.model_fields)
+    for name in sorted(fields | set(spec.orders)):
         try:
             column = repository.field(name)
         except KeyError:
             yield f"{spec.name}: there is no column behind the field '{name}'"
             continue
-        if name in repository.standard.orders and getattr(column, "nullable", False):
+        if name in spec.orders and getattr(column, "nullable", False):
             yield f"{spec.name}: '{name}' can be null, so nothing can be ordered by it"
     for name in repository.output.model_fields:
         try:
