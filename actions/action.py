@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, NoReturn, Protocol, final
+from typing import Generic, NamedTuple, NoReturn, Protocol, final
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -25,8 +25,7 @@ class Address:
     ref: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """A scope that exists. ``id`` is None for admin alone."""
 
     type: ScopeType

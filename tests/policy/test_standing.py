@@ -6,6 +6,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Lineage, RoleBinding, Scope
 from actions.authorization.index import PolicyIndex
@@ -261,6 +263,30 @@ def test_a_role_of_the_target_under_another_of_its_scopes_is_compared_there_too(
     helper = Standing(index, (RoleBinding("domain_member", RESEARCH),), NOW, None)
     assert helper.covers((RoleBinding("domain_member", RESEARCH),))
     assert not helper.covers((RoleBinding("domain_member", RESEARCH), RoleBinding("surveyor", TELESCOPE)))
+
+
+PLACES = (ADMIN_LINEAGE, RESEARCH, OTHER, TELESCOPE, MICROSCOPE)
+HELD = st.lists(
+    st.builds(
+        RoleBinding,
+        st.sampled_from(["superadmin", "domain_admin", "domain_member", "project_admin", "project_member", "banned"]),
+        st.sampled_from(PLACES),
+        st.sampled_from([None, None, SOON, LATER]),
+    ),
+    max_size=4,
+).map(tuple)
+
+
+@given(HELD, HELD)
+def test_who_covers_an_account_may_at_any_time_and_place_do_all_that_it_may(
+    mine: tuple[RoleBinding, ...], theirs: tuple[RoleBinding, ...]
+) -> None:
+    if not Standing(BANNED, mine, NOW).covers(theirs):
+        return
+    for moment in (NOW, SOON, LATER):
+        actor, target = Standing(BANNED, mine, moment), Standing(BANNED, theirs, moment)
+        for lineage in (*PLACES, *HOMES.values()):
+            assert target.allowed(lineage) <= actor.allowed(lineage)
 
 
 # Law 6: what may be known to exist.
