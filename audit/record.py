@@ -9,10 +9,10 @@ This module knows no database and no pipeline.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -33,8 +33,7 @@ class Phase(StrEnum):
     SETTLED = "settled"
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(NamedTuple):
     """What a record can be searched by. Ids only; lineage of the scope and of the target."""
 
     action_id: UUID
@@ -57,9 +56,6 @@ class Columns:
     policy: str | None = None
 
 
-_IN_ORDER = attrgetter(*(column.name for column in fields(Columns)))
-
-
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A record before sealing. ``public`` becomes the leaf; ``personal`` is sealed, grouped by subject."""
@@ -79,7 +75,7 @@ class Record:
 
     def row(self) -> tuple[object, ...]:
         """Its values in the order of the table's columns (``audit.log.COLUMN_NAMES``)."""
-        return (*_IN_ORDER(self.columns), self.leaf, self.sealed)
+        return (*self.columns, self.leaf, self.sealed)
 
 
 def new_id() -> UUID:

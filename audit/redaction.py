@@ -43,16 +43,18 @@ class Sealer:
 
     async def seal(self, draft: Draft) -> Record:
         """Seal the personal parts, commit to them, and fix the leaf bytes."""
-        salt = os.urandom(16)
+        random = os.urandom(16 + 12 * len(draft.personal))
+        salt = random[:16]
         commitments: list[dict[str, str]] = []
         boxes: dict[str, str] = {}
-        for subject, fields in draft.personal.items():
+        for place, (subject, fields) in enumerate(draft.personal.items()):
             key = await self._key(subject)
             plaintext = canonical(fields)
-            commitments.append({"subject": str(subject), "commitment": _commitment(key.commits, salt, plaintext).hex()})
-            nonce = os.urandom(12)
+            nonce = random[16 + 12 * place :][:12]
             box = nonce + key.encrypts.encrypt(nonce, plaintext, draft.columns.action_id.bytes)
-            boxes[str(subject)] = b64encode(box).decode()
+            commitment = _commitment(key.commits, salt, plaintext).hex()
+            commitments.append({"subject": (name := str(subject)), "commitment": commitment})
+            boxes[name] = b64encode(box).decode()
         leaf = canonical({**draft.public, "v": VERSION, "salt": salt.hex(), "sealed": commitments})
         return Record(draft.columns, leaf, orjson.dumps(boxes) if boxes else None)
 

@@ -92,7 +92,7 @@ async def test_a_record_that_cannot_be_kept_does_not_sink_those_beside_it(world:
     async with writer(world) as log:
         for number, poison in enumerate(POISONS, start=1):
             good = record()
-            bad = replace(good, columns=replace(good.columns, action_id=uuid4(), **poison))
+            bad = replace(good, columns=good.columns._replace(action_id=uuid4(), **poison))
             results = await asyncio.gather(
                 *(log.write(one) for one in (record(), bad, record(), good)), return_exceptions=True
             )

@@ -1,8 +1,8 @@
 """The outermost: gives each request its id, counts and times it, and writes its log line once it is answered."""
 
+import os
 import re
 import time
-import uuid
 from datetime import UTC, datetime
 
 import structlog
@@ -60,4 +60,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name in HEADERS and _ACCEPTED.match(value):
             return str(value.decode())
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
