@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from argon2 import PasswordHasher
@@ -25,8 +25,7 @@ async def bind(world: World, path: str, user: UUID, role: str, **more: str) -> s
 
 async def test_a_role_counts_in_the_scopes_under_its_own_and_in_no_sibling(world: World) -> None:
     """Dana runs research: so lab, and mia, and nothing of elsewhere."""
-    annex = uuid4()
-    await world.sql("INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'annex')", annex, world.places.elsewhere)
+    annex = await world.project("annex", "elsewhere")
     for path in ("/domains/research/users", f"/projects/{world.places.lab}/users", f"/users/{world.id('mia')}"):
         await world.dana.get(path)
         await world.root.get(path)
@@ -39,8 +38,7 @@ async def test_a_role_counts_in_the_scopes_under_its_own_and_in_no_sibling(world
 
 
 async def test_a_project_role_counts_in_its_project_alone(world: World) -> None:
-    annex = uuid4()
-    await world.sql("INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'annex')", annex, world.places.research)
+    annex = await world.project("annex")
     await world.piotr.get(f"/projects/{annex}/users", expect=404)
     await bind(world, f"/projects/{annex}", world.id("piotr"), "project_member")
     await world.piotr.get(f"/projects/{annex}/users")

@@ -25,8 +25,8 @@ from tests.world.world import World
 
 
 def _gentlest_first(spec: Spec) -> tuple[bool, bool, bool]:
-    """What is gone cannot be tried again: so users go last, and deleting after all else."""
-    return spec.entity.name == "user", spec.operation == PURGE, spec.operation == DELETE
+    """What is gone cannot be tried again: so users and projects go last, and deleting after all else."""
+    return spec.entity.name in ("user", "project"), spec.operation == PURGE, spec.operation == DELETE
 
 
 OFFERED = sorted((spec for spec in ALL_SPECS if not spec.internal), key=_gentlest_first)
@@ -87,7 +87,7 @@ async def try_everything(
     changed: dict[str, list[str]] = {}
     before = await account(world, victim)
     for spec in OFFERED:
-        others: dict[str, list[object]] = {"domain": [domain], "policy": [policy]}
+        others: dict[str, list[object]] = {"domain": [domain], "project": [project], "policy": [policy]}
         aims = others | await belongings(world, victim)
         targets = aims[spec.entity.name] if spec.operation.on_item and not spec.on_own_scope else [""]
         for target in targets:
@@ -261,7 +261,7 @@ async def test_a_service_that_forgets_to_ask_is_stopped_at_the_commit(world: Wor
             if transaction:
                 await unit.begin()
             row = await users.own(unit, given.target_id)
-            return users.item(await users.change(unit, row, values))  # type: ignore[arg-type]
+            return users.item(unit, await users.change(unit, row, values))  # type: ignore[arg-type]
 
         return forgets
 
