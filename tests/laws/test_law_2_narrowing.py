@@ -118,6 +118,17 @@ async def test_no_search_shows_a_row_outside_its_scope(world: World) -> None:
             assert shown.isdisjoint(swept.things[spec.entity.name, spec.scope_type]), spec.name
 
 
+async def test_nobody_is_found_outside_the_scope_not_even_by_name(world: World) -> None:
+    for caller, domain, name, status in (
+        (world.root, "research", "nobody", 404),
+        (world.root, "elsewhere", "nobody", 200),
+        (world.mia, "research", "nobody", 404),
+        (world.mia, "research", "dana", 200),
+    ):
+        await caller.get(f"/domains/{domain}/users/lookup", username=name, expect=status)
+        await caller.get(f"/domains/{domain}/users/lookup", email=f"{name}@example.org", expect=status)
+
+
 async def test_the_predicate_stands_in_the_statement_itself(world: World) -> None:
     """A handler that got hold of a row from outside still cannot change, lock or remove it."""
     repository, rows = UserRepository(), await foreign_row(world)

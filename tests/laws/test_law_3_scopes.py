@@ -34,6 +34,9 @@ async def test_a_role_counts_in_the_scopes_under_its_own_and_in_no_sibling(world
         await world.root.get(path)
     await world.piotr.get(f"/projects/{world.places.lab}/role-bindings")
     await world.piotr.get("/domains/research/role-bindings", expect=403)  # not above its own
+    await world.dana.patch(f"/projects/{world.places.lab}", {"description": "of research"})
+    await world.dana.get(f"/projects/{annex}", expect=404)
+    await world.dana.get(f"/domains/research/projects/{annex}", expect=404)
     await world.dana.get("/admin/users", expect=403)
 
 
@@ -216,6 +219,33 @@ async def test_in_a_deleted_domain_nothing_is_decided(world: World) -> None:
         assert (await world.as_(name).send("GET", "/users/me")).status_code == 401
     await world.root.post(f"{path}/restore")
     await world.dana.get("/domains/research/users")
+
+
+async def test_in_a_deleted_project_nothing_is_decided(world: World) -> None:
+    """Not for root, not for those who run it or its domain; and from the scopes above nothing in it changes."""
+    lab, mia = world.places.lab, world.id("mia")
+    held = (await world.piotr.get(f"/projects/{lab}/role-bindings"))["items"]
+    await world.dana.delete(f"/domains/research/projects/{lab}")
+    before, swept = await snapshot(world), 0
+    places = Places("research", str(lab), str(mia))
+    for spec in ALL_SPECS:
+        if spec.scope_type is ScopeType.PROJECT and not spec.internal:
+            body = plausible(spec, mia, world.places.research)[0]
+            for caller in (world.root, world.dana, world.piotr, world.mia):
+                answer = await request(caller, spec, places, held[0]["id"], body)
+                assert answer.status_code == 404, f"{spec.name}: {answer.text}"
+                swept += 1
+        elif spec.entity.name in ("project", "role_binding") and spec.operation.on_item and not spec.operation.reads:
+            target = lab if spec.entity.name == "project" else held[0]["id"]
+            if spec.scope_type is ScopeType.USER or spec.operation in (PURGE, RESTORE):
+                continue
+            body = plausible(spec, mia, world.places.research)[0]
+            answer = await request(world.root, spec, places, target, body)
+            assert (answer.status_code, answer.json()["code"].rpartition("-")[2]) == (409, "deleted"), spec.name
+    assert swept >= 4 * 8
+    assert await snapshot(world) == before
+    await world.dana.post(f"/domains/research/projects/{lab}/restore")
+    await world.piotr.get(f"/projects/{lab}/role-bindings/{held[0]['id']}")
 
 
 async def test_in_the_scope_of_a_deleted_user_nothing_is_decided(world: World) -> None:
