@@ -268,3 +268,19 @@ async def test_the_end_of_a_project_is_known_elsewhere_within_a_second(world: Wo
             return {binding["role"] for binding in held} == {"domain_member"}
 
         await until(unbound_there, 3.0)
+
+
+async def test_what_was_restored_is_changed_at_once_everywhere(world: World) -> None:
+    """Whether a project is deleted is for its row to say, not for what a worker remembers of it."""
+    lab = world.places.lab
+    async with another_worker(world) as elsewhere:
+        await world.root.delete(f"/admin/projects/{lab}")
+        await until(lambda: _shut(elsewhere, lab), 3.0)
+        elsewhere.app.channel._listeners.clear()  # deaf: it remembers the project as deleted
+        await world.root.post(f"/admin/projects/{lab}/restore")
+        assert await _shut(elsewhere, lab)
+        await elsewhere.root.patch(f"/admin/projects/{lab}", {"description": "back"})
+
+
+async def _shut(where: World, project: UUID) -> bool:
+    return (await where.root.send("GET", f"/projects/{project}")).status_code == 404
