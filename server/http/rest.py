@@ -40,9 +40,7 @@ def routes(specs: Iterable[Spec], processor: Executes) -> list[Route]:
         resources.setdefault(spec.path, Resource(spec.path, processor)).serve(spec.method, spec)
         for alias in spec.aliases:
             resources.setdefault(alias.path, Resource(alias.path, processor)).serve(alias.method, spec)
-    # A path of fixed words is looked at before one in which a parameter could take their place.
-    ordered = sorted(resources.items(), key=lambda served: served[0].count("{"))
-    return [Route(path, endpoint=resource) for path, resource in ordered]
+    return [Route(path, endpoint=resource) for path, resource in resources.items()]
 
 
 async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
