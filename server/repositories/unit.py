@@ -209,6 +209,8 @@ class Unit:
 
     async def is_deleted(self, scope: Scope) -> bool:
         """Whether a scope, or one that contains it, is soft-deleted or gone."""
+        if scope.id is None:
+            return False
         place = await self._units.directory.locate(scope.type.value, str(scope.id))
         return place is None or place.deleted
 

@@ -150,7 +150,10 @@ class UserService(Service[User]):
         if not found:
             raise NotFound
         if len(found) > 1:
-            raise Conflict("Several users are known by that. Ask in the scope of a domain.", reason="ambiguous")
+            raise Conflict(
+                "Several users are known by that. Give it letter for letter, in the scope of a domain.",
+                reason="ambiguous",
+            )
         unit.targets(found[0]["id"], self.repository.lineage(found[0]))
         return self.repository.item(unit, found[0])
 
@@ -165,7 +168,7 @@ class UserService(Service[User]):
         standing, principal = unit.permit.authority, unit.permit.action.principal
         places: dict[Scope, Lineage] = {unit.permit.lineage.scope: unit.permit.lineage}
         for binding in standing.live:
-            if binding.lineage.scope.type is not ScopeType.PROJECT or not await unit.is_deleted(binding.lineage.scope):
+            if not await unit.is_deleted(binding.lineage.scope):
                 places.setdefault(binding.lineage.scope, binding.lineage)
         return Identity(
             id=row["id"],

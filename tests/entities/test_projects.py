@@ -194,8 +194,11 @@ async def test_of_two_deleted_scopes_the_wider_is_named(world: World) -> None:
     """It has to be restored first."""
     annex = await world.project("annex", "elsewhere")
     binding = await take_part(world, annex, "nobody")
+    await take_part(world, annex, "mia")
     for path in (f"/admin/projects/{annex}", f"/admin/domains/{world.places.elsewhere}"):
         await world.root.delete(path)
+        told = (await world.mia.get("/auth/whoami"))["allowed"]
+        assert str(annex) not in {place["scope_id"] for place in told}
     problem = await world.root.delete(f"/admin/role-bindings/{binding}", expect=409)
     assert problem["code"] == "role-binding-delete-domain-deleted"
     problem = await world.root.post(f"/admin/projects/{annex}/restore")
