@@ -57,6 +57,16 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name that stands in a path: 1 to 64 of ``a-z 0-9 . _ -``, beginning and ending with a letter or digit."""
 
 
+def _addressable(name: str) -> str:
+    if name == "me":
+        raise ValueError("is reserved: in a path it stands for the caller")
+    return name
+
+
+ScopeName = Annotated[Name, AfterValidator(_addressable)]
+"""The name of something that is a scope."""
+
+
 def without_nul(text: str) -> str:
     """The database keeps every character but this one."""
     if "\0" in text:

@@ -179,6 +179,12 @@ class Page(Output, Generic[Item]):
     next_cursor: str | None = None
 
 
+def item_of(page: type[BaseModel]) -> type[BaseModel]:
+    """The model of the things on a page."""
+    (found,) = page.__pydantic_generic_metadata__["args"]
+    return cast(type[BaseModel], found)
+
+
 class Join(StrEnum):
     AND = "and"
     OR = "or"

@@ -41,6 +41,7 @@ _SENTENCES = {
     PURGE: "Remove a soft-deleted {one} {where} for good.",
     RESTORE: "Bring back a soft-deleted {one} {where}.",
 }
+STANDARD_OPERATIONS = frozenset(_SENTENCES)
 _OWN_SENTENCES = {GET: "Show this {one}.", UPDATE: "Change this {one}.", DELETE: "Soft-delete this {one}."}
 
 

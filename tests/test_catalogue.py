@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import pytest
@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from sqlalchemy import Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, Uuid
 
 from actions.entities import ALL_SPECS
-from actions.model import Input, Kept
+from actions.model import SECRET, Input, Kept, Output
 from actions.model import Text as ShortText
 from actions.processor import Given, Offer
-from actions.query import Filter, StringFilter
+from actions.query import Filter, Page, StringFilter
 from actions.standard import Spec, Standard
 from actions.vocabulary import CREATE, GET, SEARCH, UPDATE, Alias, Effect, Entity, Operation, ScopeType, Use
 from server.keyring import KeyRing
@@ -156,6 +156,29 @@ def test_a_field_with_no_column_behind_it_is_told() -> None:
     specs = shown.offer(SEARCH, D)
     with pytest.raises((CatalogueError, KeyError), match="shade"):
         pair(service(*specs, standard=shown), declared=specs)
+
+
+def test_an_output_that_is_read_nowhere_is_told() -> None:
+    class Narrow(Output):
+        subject: str
+
+    class Told(Narrow):
+        secret: Annotated[str, SECRET]
+
+    class Strange(Narrow):
+        colour: str
+
+    narrow = (
+        *NOTES.offer(GET, D, output=Narrow),
+        *NOTES.offer(SEARCH, D, output=Page[Narrow]),
+        *NOTES.offer(CREATE, D, output=Told),
+    )
+    assert pair(service(*narrow), declared=narrow).keys() == set(narrow)
+    strange = (*NOTES.offer(GET, D, output=Strange), *NOTES.offer(SEARCH, D, output=Page[Strange]))
+    assert faults(service(*strange), declared=strange) == [
+        f"{name}: its repository reads nothing for the output field 'colour'"
+        for name in ("domain_note", "domain_search_notes")
+    ]
 
 
 def test_an_order_by_what_may_be_null_is_told() -> None:

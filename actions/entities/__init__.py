@@ -1,11 +1,21 @@
 """The declarations of every entity: what exists, what may be asked of it, and in which scopes."""
 
-from actions.entities import audit_record, domain, installation, keypair, policy, role_binding, user
+from actions.entities import (
+    audit_record,
+    domain,
+    installation,
+    keypair,
+    policy,
+    project,
+    role_binding,
+    user,
+)
 from actions.standard import Spec
 from actions.vocabulary import Vocabulary, vocabulary
 
 ALL_SPECS: tuple[Spec, ...] = (
     *domain.SPECS,
+    *project.SPECS,
     *user.SPECS,
     *keypair.SPECS,
     *role_binding.SPECS,

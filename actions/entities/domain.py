@@ -1,21 +1,14 @@
 """Domains: the tenants. A domain is a scope that contains projects and users; its name never changes."""
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
-from actions.model import Input, Kept, Name, Text
+from actions.entities.resources import Hosts, Slots
+from actions.model import Input, Kept, ScopeName, Text
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Entity, ScopeType
 
 DOMAIN = Entity("domain", "domains", scope=ScopeType.DOMAIN)
-
-Slots = Annotated[
-    dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=0, le=2**62)]], Field(max_length=32)
-]
-"""Resource caps by slot name: ``cpu`` in cores, ``mem`` in bytes. A slot that is not named has no cap."""
-Hosts = Annotated[list[Annotated[Text, Field(max_length=256)]], Field(max_length=64)]
 
 
 class Domain(Kept):
@@ -42,14 +35,8 @@ class DomainChange(OwnDomainChange):
     integration_id: Text | None = None
 
 
-def _addressable(name: str) -> str:
-    if name == "me":
-        raise ValueError("is reserved: in a path it stands for the caller")
-    return name
-
-
 class NewDomain(DomainChange):
-    name: Annotated[Name, AfterValidator(_addressable)]
+    name: ScopeName
 
 
 class DomainFilter(Filter):

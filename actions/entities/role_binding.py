@@ -54,7 +54,7 @@ ROLE_BINDINGS = Standard(
     RoleBindingChange,
     RoleBindingFilter,
     ("created_at", "updated_at", "role", "scope_type"),
-    uses={"user_id": Use("user", "get")},
+    uses={"user_id": Use("user", "lookup")},
 )
 TAKES_OVER = Controls()
 """What somebody holds is part of the account: a role taken away, or given with its denies, shuts its holder out."""

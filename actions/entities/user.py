@@ -5,14 +5,14 @@ There is no role column: which roles a user holds is answered by role bindings a
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
 from actions.addresses import check_pattern
-from actions.model import PERSONAL, Input, Kept, Name, Output, Text
-from actions.query import BooleanFilter, DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
+from actions.model import PERSONAL, Input, Kept, Name, Output, Text, without_nul
+from actions.query import BooleanFilter, DateTimeFilter, EnumFilter, Filter, Page, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import (
     CREATE,
@@ -35,6 +35,7 @@ CHANGE_PASSWORD = Operation("change_password")
 RESET_PASSWORD = Operation("reset_password")
 WHOAMI = Operation("whoami", reads=True)
 CHECK = Operation("check", reads=True)
+LOOKUP = Operation("lookup", on_item=False, reads=True)
 
 
 class UserStatus(StrEnum):
@@ -60,6 +61,7 @@ def _password(secret: SecretStr) -> SecretStr:
 
 Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
 Password = Annotated[SecretStr, AfterValidator(_password)]
+Known = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(without_nul)]
 AddressPatterns = Annotated[
     list[Annotated[str, Field(max_length=64), AfterValidator(check_pattern)]], Field(max_length=64)
 ]
@@ -77,6 +79,21 @@ class User(Kept):
     password_changed_at: datetime
     allowed_client_ip: Annotated[list[str], PERSONAL]
     sudo_session_enabled: bool
+
+
+class Colleague(Output):
+    """What the people of a domain learn of each other."""
+
+    id: UUID
+    username: Annotated[str, PERSONAL]
+    full_name: Annotated[str, PERSONAL]
+
+
+class Participant(Colleague):
+    """What those who take part in a project learn of each other."""
+
+    status: UserStatus
+    deleted: bool
 
 
 class OwnChange(Input):
@@ -120,6 +137,19 @@ class PasswordReset(Input):
     password: Password
 
 
+class Lookup(Input):
+    """One user by what is known of it: the whole user name, or the whole e-mail address in whatever case."""
+
+    username: Annotated[Known | None, PERSONAL] = None
+    email: Annotated[Known | None, PERSONAL] = None
+
+    @model_validator(mode="after")
+    def _by_one(self) -> Self:
+        if (self.username is None) == (self.email is None):
+            raise ValueError("takes either a `username` or an `email`")
+        return self
+
+
 class Echo(Input):
     echo: Annotated[str | None, Field(max_length=1024)] = None
 
@@ -153,14 +183,19 @@ class Identity(Output):
     allowed: list[AllowedActions]
 
 
-class UserFilter(Filter):
+class ParticipantFilter(Filter):
+    """By what a participant shows, and by nothing else: a filter tells as much as an output."""
+
     id: UUIDFilter | None = None
     username: StringFilter | None = None
-    email: StringFilter | None = None
     full_name: StringFilter | None = None
+    status: EnumFilter[UserStatus] | None = None
+
+
+class UserFilter(ParticipantFilter):
+    email: StringFilter | None = None
     description: StringFilter | None = None
     domain_id: UUIDFilter | None = None
-    status: EnumFilter[UserStatus] | None = None
     need_password_change: BooleanFilter | None = None
     sudo_session_enabled: BooleanFilter | None = None
     created_at: DateTimeFilter | None = None
@@ -184,8 +219,24 @@ A, D, P, U = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT, ScopeType.USE
 SPECS = (
     *USERS.offer(CREATE, A, input=NewUserAnywhere),
     *USERS.offer(CREATE, D),
-    *USERS.offer(GET, A, D, P, U),
-    *USERS.offer(SEARCH, A, D, P),
+    *USERS.offer(GET, A, D, U),
+    *USERS.offer(GET, P, output=Participant),
+    *USERS.offer(SEARCH, A, D),
+    *USERS.offer(
+        SEARCH,
+        P,
+        output=Page[Participant],
+        filter=ParticipantFilter,
+        orders=("username", "full_name", "status"),
+    ),
+    *USERS.offer(
+        LOOKUP,
+        A,
+        D,
+        input=Lookup,
+        output=Colleague,
+        sentence="Find a user {where} by an exact name or e-mail address.",
+    ),
     *USERS.offer(UPDATE, A, D, controls=TAKES_OVER),
     *USERS.offer(UPDATE, U, input=OwnChange, controls=TAKES_OVER),
     *USERS.offer(DELETE, A, D, U, controls=TAKES_OVER),

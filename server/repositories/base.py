@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import (
     BindParameter,
     Boolean,
@@ -35,7 +36,7 @@ from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.errors import NotFound
 from actions.hooks import FieldChange
 from actions.model import Kept, marks
-from actions.query import COUNT_LIMIT, Page, Querier
+from actions.query import COUNT_LIMIT, Querier
 from actions.standard import Standard
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
@@ -53,7 +54,7 @@ Predicates = Mapping[ScopeType, ColumnElement[bool]]
 
 
 class Repository(Generic[Item]):
-    """The rows of one entity.
+    """The rows of one entity. ``output`` is the whole of what may be shown of one; an action may show less.
 
     ``owns`` overrides the predicate that follows from ``lies_in``; ``sees`` adds what is shared with or offered to a
     scope. What is shared with a user is seen by that user alone, never through a role held above. ``expressions``
@@ -108,6 +109,11 @@ class Repository(Generic[Item]):
         return self.expressions[name] if name in self.expressions else self.table.c[name]
 
     @cached_property
+    def columns(self) -> frozenset[str]:
+        """Every column of its own."""
+        return frozenset(self.table.c.keys())
+
+    @cached_property
     def scope_columns(self) -> frozenset[str]:
         """The columns of its own that decide where a row lies. No change may name one."""
         found = {
@@ -129,8 +135,8 @@ class Repository(Generic[Item]):
         kind = "lock" if unit.in_transaction else "own"
         return self._found(unit, await unit.read(self._query(unit, kind), id=key))
 
-    async def search(self, unit: Unit, querier: Querier) -> Page[Item]:
-        """One page through what the scope sees, with its total."""
+    async def search(self, unit: Unit, querier: Querier) -> BaseModel:
+        """One page through what the scope sees, with its total, as the action shows it."""
         statement = self._search(unit.permit.lineage.scope.type, querier.shape)
         values = statement.values(querier)
         rows = await unit.read_all(statement.page, **values)
@@ -140,18 +146,26 @@ class Repository(Generic[Item]):
             total = await unit.read(statement.count, **values)
         counted = total["total"] if total else 0
         items, cursor = page_of(rows, querier, statement.orders)
-        return Page[self.output](  # type: ignore[name-defined]
-            items=[self.item(row) for row in items],
-            total_count=min(counted, COUNT_LIMIT) if not querier.exact_total else counted,
-            total_count_exact=querier.exact_total or counted <= COUNT_LIMIT,
-            offset=querier.offset,
-            limit=querier.limit,
-            next_cursor=cursor,
-        )
+        page: dict[str, object] = {
+            "items": [dict(row) for row in items],
+            "total_count": min(counted, COUNT_LIMIT) if not querier.exact_total else counted,
+            "total_count_exact": querier.exact_total or counted <= COUNT_LIMIT,
+            "offset": querier.offset,
+            "limit": querier.limit,
+            "next_cursor": cursor,
+        }
+        return unit.permit.action.spec.output.model_validate(page)
 
-    def item(self, row: Row) -> Item:
-        """The output of a row."""
-        return self.output.model_validate(dict(row))
+    async def find(self, unit: Unit, querier: Querier) -> list[Row]:
+        """The rows of one page, one more if there is a next one. They are for a rule, not for the caller."""
+        statement = self._search(unit.permit.lineage.scope.type, querier.shape)
+        return await unit.read_all(statement.page, **statement.values(querier))
+
+    def item(self, unit: Unit, row: Row) -> BaseModel:
+        """A row as the action shows it. A batch shows each as the whole output."""
+        spec = unit.permit.action.spec
+        shown = self.output if spec.operation.batch_of else spec.output
+        return shown.model_validate(dict(row))
 
     def lineage(self, row: Row) -> Lineage:
         """Where a row lies."""

@@ -41,15 +41,22 @@ def _kept(name: str, *columns: SchemaItem) -> Table:
     )
 
 
+def _resources() -> tuple[SchemaItem, ...]:
+    """What a domain and a project are given from above."""
+    return (
+        Column("total_resource_slots", JSONB, nullable=False, server_default=text("'{}'")),
+        Column("allowed_vfolder_hosts", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+        Column("allowed_docker_registries", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+        Column("integration_id", Text),
+    )
+
+
 domains = _kept(
     "domain",
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
-    Column("total_resource_slots", JSONB, nullable=False, server_default=text("'{}'")),
-    Column("allowed_vfolder_hosts", ARRAY(Text), nullable=False, server_default=text("'{}'")),
-    Column("allowed_docker_registries", ARRAY(Text), nullable=False, server_default=text("'{}'")),
-    Column("integration_id", Text),
+    *_resources(),
     UniqueConstraint("name", name="uq_domain__name"),
 )
 
@@ -58,7 +65,9 @@ projects = _kept(
     Column("domain_id", Uuid, ForeignKey("domain.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
+    Column("type", Text, nullable=False, server_default="general"),
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    *_resources(),
     UniqueConstraint("domain_id", "name", name="uq_project__domain_id__name"),
 )
 
@@ -78,6 +87,7 @@ users = _kept(
     UniqueConstraint("domain_id", "username", name="uq_users__domain_id__username"),
     UniqueConstraint("domain_id", "email", name="uq_users__domain_id__email"),
     Index("ix_users__created_at", "created_at", "id"),
+    Index("ix_users__email", text("lower(email)")),
 )
 
 keypairs = _kept(

@@ -17,10 +17,10 @@ from uuid import UUID
 from sqlalchemy import LargeBinary, bindparam, insert, literal_column, select
 from sqlalchemy.sql.dml import Delete, Insert, Update
 
-from actions.action import Lineage, Permit, PermitMisused, RoleBinding
+from actions.action import Lineage, Permit, PermitMisused, RoleBinding, Scope
 from actions.errors import Conflict, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Unauthenticated, Unavailable
 from actions.hooks import FieldChange, Outcome, Result
-from actions.vocabulary import Effect, ScopeType
+from actions.vocabulary import Effect
 from audit.log import COLUMN_NAMES, audit_record
 from audit.record import Phase, Record
 from server.repositories.database import (
@@ -197,14 +197,22 @@ class Unit:
             raise Denied("the target reaches further than the caller", "This account may do things that you may not.")
 
     async def refuse_in_deleted(self, lineage: Lineage) -> None:
-        """Law 3: in a deleted domain, from the scope above it, things are only shown, restored and purged."""
-        domain = lineage.id_of(ScopeType.DOMAIN)
-        from_above = self.permit.lineage.scope.type is ScopeType.ADMIN
-        if domain is None or not from_above or self.permit.action.spec.operation.in_deleted:
+        """Law 3: in a deleted scope, from the scopes above it, things are only shown, restored and purged.
+
+        Looked at is what lies between the permit's scope, which is not deleted, and the row; the widest is named.
+        """
+        if self.permit.action.spec.operation.in_deleted:
             return
-        place = await self._units.directory.locate(ScopeType.DOMAIN.value, str(domain))
-        if place is None or place.deleted:
-            raise Conflict("Its domain is deleted. Restore that first.", reason="domain-deleted")
+        for scope in reversed(lineage.scopes):
+            if scope not in self.permit.lineage.scopes and await self.is_deleted(scope):
+                raise Conflict(f"Its {scope.type} is deleted. Restore that first.", reason=f"{scope.type}-deleted")
+
+    async def is_deleted(self, scope: Scope) -> bool:
+        """Whether a scope, or one that contains it, is soft-deleted or gone."""
+        if scope.id is None:
+            return False
+        place = await self._units.directory.locate(scope.type.value, str(scope.id))
+        return place is None or place.deleted
 
     def require_grant(self, role: str, lineage: Lineage, until: datetime | None) -> None:
         """Law 5: no one grants more than they hold, nor for longer."""

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Uuid, and_, bindparam, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import Uuid, and_, bindparam, delete, func, literal_column, select, update
 
 from actions.directory import SUPERADMIN
 from actions.entities.user import USERS, User, UserStatus
@@ -10,6 +10,7 @@ from actions.errors import Conflict
 from actions.vocabulary import ScopeType
 from server.repositories.base import SCOPE, Repository
 from server.repositories.database import Query
+from server.repositories.membership import bound
 from server.repositories.rows import domains, keypairs, role_bindings, users
 from server.repositories.unit import Unit
 
@@ -25,14 +26,7 @@ class UserRepository(Repository[User]):
             User,
             users,
             {ScopeType.USER: users.c.id, ScopeType.DOMAIN: users.c.domain_id},
-            owns={
-                ScopeType.PROJECT: exists().where(
-                    role_bindings.c.user_id == users.c.id,
-                    role_bindings.c.project_id == SCOPE,
-                    role_bindings.c.deleted_at.is_(None),
-                    or_(role_bindings.c.expires_at.is_(None), role_bindings.c.expires_at > func.now()),
-                )
-            },
+            owns={ScopeType.PROJECT: bound(role_bindings.c.user_id == users.c.id, role_bindings.c.project_id == SCOPE)},
         )
         self._password = Query(select(users.c.password_hash).where(users.c.id == _USER, users.c.id == SCOPE))
         self._access_keys = Query(select(keypairs.c.access_key).where(keypairs.c.user_id == _USER))

@@ -10,10 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from actions.action import Lineage
 from actions.errors import Conflict, Fault, Invalid
 from actions.model import Kept
 from actions.processor import Given, Handler, Offer, Prepare
-from actions.query import Page, to_querier
+from actions.query import to_querier
 from actions.standard import Spec
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Operation, ScopeType
 from audit.record import new_id
@@ -57,8 +58,9 @@ class Service(Generic[Item]):
     # -- the rules of an entity, to be overridden -----------------------------------------------------------------
 
     def values(self, unit: Unit, given: Given[Any]) -> Mapping[str, object]:
-        """The columns of a new row, its id apart. It lies where the address says."""
-        return {**given.input.model_dump(), **self.repository.place(unit.permit.lineage)}
+        """The columns of a new row, its id apart. It lies where the address says; what is not given starts as the
+        table has it."""
+        return {**given.input.model_dump(exclude_none=True), **self.repository.place(unit.permit.lineage)}
 
     async def after_create(self, unit: Unit, row: Row) -> None: ...
 
@@ -73,6 +75,11 @@ class Service(Generic[Item]):
         """Whether a change needs more than its one statement."""
         return False
 
+    def lies_within(self, row: Row) -> Lineage:
+        """The scopes in which a change of the row takes place. In a deleted one it does not (law 3)."""
+        scopes = self.repository.lineage(row).scopes
+        return Lineage(scopes[1:] if self.repository.standard.entity.scope else scopes)
+
     def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         """The Directory's answers that a change of these columns makes wrong, in the words of the channel.
 
@@ -86,30 +93,30 @@ class Service(Generic[Item]):
         self._refuse_nulls(given)
         await unit.begin()
         row = await self.insert(unit, self.values(unit, given))
-        return self.repository.item(row)
+        return self.repository.item(unit, row)
 
     async def insert(self, unit: Unit, values: Mapping[str, object]) -> Row:
         row = await self.repository.insert(unit, {"id": new_id(), **values})
         self.repository.tell_created(unit, row)
-        unit.makes_stale(*self.stale(row, set(row.keys())))
+        unit.makes_stale(*self.stale(row, self.repository.columns))
         await self.after_create(unit, row)
         return row
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return self.repository.item(await self.repository.get(unit, given.target_id))
+        return self.repository.item(unit, await self.repository.get(unit, given.target_id))
 
-    async def search(self, unit: Unit, given: Given[Any]) -> Page[Item]:
+    async def search(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return await self.repository.search(unit, to_querier(given.input, unit.permit.action.spec.orders))
 
     async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
         self._refuse_nulls(given)
-        return self.repository.item(await self.change(unit, given, given.input.model_dump(exclude_unset=True)))
+        return self.repository.item(unit, await self.change(unit, given, given.input.model_dump(exclude_unset=True)))
 
     async def delete(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return self.repository.item(await self.change(unit, given, {"deleted_at": datetime.now(UTC)}))
+        return self.repository.item(unit, await self.change(unit, given, {"deleted_at": datetime.now(UTC)}))
 
     async def restore(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return self.repository.item(await self.change(unit, given, {"deleted_at": None}))
+        return self.repository.item(unit, await self.change(unit, given, {"deleted_at": None}))
 
     async def purge(self, unit: Unit, given: Given[Any]) -> BaseModel:
         await unit.begin()
@@ -118,9 +125,9 @@ class Service(Generic[Item]):
         if not row["deleted"]:
             raise Conflict("Only what has been deleted can be purged.", reason="not-deleted")
         await self.before_purge(unit, row)
-        unit.makes_stale(*self.stale(row, set(row.keys())))
+        unit.makes_stale(*self.stale(row, self.repository.columns))
         await self.repository.purge(unit, row)
-        return self.repository.item(row)
+        return self.repository.item(unit, row)
 
     async def change(self, unit: Unit, given: Given[Any], values: Mapping[str, object]) -> Row:
         """Read a row that the scope owns, hold it to the rules, change it; once more if it changed meanwhile."""
@@ -129,7 +136,7 @@ class Service(Generic[Item]):
         for _ in range(ATTEMPTS):
             row = await self.repository.own(unit, given.target_id)
             _refuse_if_settled(row, values)
-            await unit.refuse_in_deleted(self.repository.lineage(row))
+            await unit.refuse_in_deleted(self.lies_within(row))
             await self._guard_account(unit, row, frozenset(values))
             await self.before_change(unit, row, values)
             if not values:

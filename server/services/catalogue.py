@@ -7,10 +7,13 @@ to ``build``.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from actions.entities import ALL_SPECS
+from actions.model import SECRET, marks
 from actions.processor import Offer
-from actions.query import Filter, filter_of
-from actions.standard import Spec
+from actions.query import Filter, filter_of, item_of
+from actions.standard import STANDARD_OPERATIONS, Spec
 from actions.vocabulary import SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
 from server.passwords import Passwords
@@ -21,6 +24,7 @@ from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
 from server.repositories.keypairs import KeypairRepository
 from server.repositories.policies import PolicyRepository
+from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
@@ -30,6 +34,7 @@ from server.services.domains import DomainService
 from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.policies import CheckStored, PolicyService
+from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.users import UserService
 
@@ -55,6 +60,7 @@ def build(passwords: Passwords, ring: KeyRing, check_stored_policy: CheckStored)
     users, bindings = UserRepository(), RoleBindingRepository()
     return pair(
         DomainService(DomainRepository(), users),
+        ProjectService(ProjectRepository()),
         UserService(users, bindings, passwords),
         KeypairService(KeypairRepository(), ring),
         RoleBindingService(bindings, users),
@@ -101,6 +107,8 @@ def _service_faults(service: Service[Any]) -> Iterator[str]:
             yield f"{spec.name}: {', '.join(sorted(moved))} decides where a row lies and cannot be changed"
         if spec.operation == SEARCH:
             yield from _search_faults(spec, repository)
+        if spec.operation in STANDARD_OPERATIONS:
+            yield from _output_faults(spec, repository)
 
 
 def _search_faults(spec: Spec, repository: Repository[Any]) -> Iterator[str]:
@@ -113,8 +121,11 @@ def _search_faults(spec: Spec, repository: Repository[Any]) -> Iterator[str]:
             continue
         if name in spec.orders and getattr(column, "nullable", False):
             yield f"{spec.name}: '{name}' can be null, so nothing can be ordered by it"
-    for name in repository.output.model_fields:
-        try:
-            repository.field(name)
-        except KeyError:
-            yield f"{spec.name}: there is no column behind the output field '{name}'"
+
+
+def _output_faults(spec: Spec, repository: Repository[Any]) -> Iterator[str]:
+    """What a standard operation shows is read from a row; a secret apart, which is told by who makes it."""
+    shown: type[BaseModel] = item_of(spec.output) if spec.operation == SEARCH else spec.output
+    told = {name for name, mark in marks(shown).items() if mark == SECRET.name}
+    for name in sorted(shown.model_fields.keys() - repository.output.model_fields.keys() - told):
+        yield f"{spec.name}: its repository reads nothing for the output field '{name}'"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Set
 
 from actions.entities.domain import SPECS, Domain
-from actions.errors import Conflict
 from server.repositories.database import Row
 from server.repositories.domains import DomainRepository
 from server.repositories.unit import Unit
@@ -17,10 +16,6 @@ class DomainService(Service[Domain]):
         self._domains = domains
         self._users = users
 
-    def values(self, unit: Unit, given: object) -> Mapping[str, object]:
-        """Caps and lists that are not given start empty."""
-        return {name: value for name, value in super().values(unit, given).items() if value is not None}  # type: ignore[arg-type]
-
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
         return "deleted_at" in values
 
@@ -33,14 +28,7 @@ class DomainService(Service[Domain]):
             await self._users.keep_a_superadmin(unit)
 
     async def before_purge(self, unit: Unit, row: Row) -> None:
-        if contents := await self._domains.contents(unit, row["id"]):
-            listed = ", ".join(f"{count} {_counted(kind, count)}" for kind, count in contents.items())
-            raise Conflict(f"Still in it: {listed}.", reason="in-use", extra={"used_by": contents})
+        await self._domains.contents.refuse_any(unit, row["id"])
 
     def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         return (f"domain:{row['id']}",) if "deleted_at" in changed or "name" in changed else ()
-
-
-def _counted(plural: str, count: int) -> str:
-    words = plural.replace("_", " ")
-    return words.removesuffix("s") if count == 1 else words

@@ -85,10 +85,10 @@ class KeypairService(Service[Keypair]):
         return self._issued(row, secret)
 
     async def activate(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return self.repository.item(await self.change(unit, given, {"is_active": True}))
+        return self.repository.item(unit, await self.change(unit, given, {"is_active": True}))
 
     async def deactivate(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return self.repository.item(await self.change(unit, given, {"is_active": False}))
+        return self.repository.item(unit, await self.change(unit, given, {"is_active": False}))
 
     async def tally(self, unit: Unit, given: Given[Any]) -> BaseModel:
         await unit.begin()
@@ -109,4 +109,4 @@ class KeypairService(Service[Keypair]):
         return self._ring.seal(secret.encode(), sealed_purpose(access_key))
 
     def _issued(self, row: Row, secret: str) -> BaseModel:
-        return IssuedKeypair(**self.repository.item(row).model_dump(), secret_key=secret)
+        return IssuedKeypair.model_validate({**row, "secret_key": secret})

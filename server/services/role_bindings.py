@@ -41,7 +41,7 @@ class RoleBindingService(Service[RoleBinding]):
             until = values["expires_at"]
             assert until is None or isinstance(until, datetime)  # the input model saw to it  # noqa: S101
             _refuse_past(until)
-            unit.require_grant(row["role"], self._held_in(row), until)
+            unit.require_grant(row["role"], self.lies_within(row), until)
         if unit.in_transaction and row["role"] == SUPERADMIN:
             await self._users.guard_superadmins(unit)
 
@@ -55,7 +55,7 @@ class RoleBindingService(Service[RoleBinding]):
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
         """Law 5: what somebody holds in a scope is not decided by those who reach less far there; and nobody lifts a
         deny off themselves."""
-        held_in = self._held_in(row)
+        held_in = self.lies_within(row)
         await unit.require_reach(row["user_id"], over=held_in)
         own = row["user_id"] == unit.permit.action.principal.id
         if own and unit.permit.authority.grows_without(row["role"], held_in):
@@ -64,8 +64,9 @@ class RoleBindingService(Service[RoleBinding]):
     def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:
         return (f"bindings:{row['user_id']}",)
 
-    def _held_in(self, row: Row) -> Lineage:
-        """The scope that the role is held in: where the row lies, the holder's own scope apart."""
+    def lies_within(self, row: Row) -> Lineage:
+        """The scope that the role is held in: where the row lies, the holder's own scope apart. From somebody who is
+        deleted a role can be taken, from something that is deleted not."""
         lies = self.repository.lineage(row)
         return Lineage(tuple(scope for scope in lies.scopes if scope.type is not ScopeType.USER))
 

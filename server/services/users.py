@@ -11,6 +11,7 @@ from actions.entities import ALL_SPECS
 from actions.entities.user import (
     CHANGE_PASSWORD,
     CHECK,
+    LOOKUP,
     RESET_PASSWORD,
     SPECS,
     WHOAMI,
@@ -24,6 +25,7 @@ from actions.entities.user import (
 from actions.errors import Conflict, Fault, Invalid, NotFound
 from actions.hooks import FieldChange
 from actions.processor import Given, Handler, Prepare
+from actions.query import Condition, Order, Querier
 from actions.vocabulary import CREATE, Operation, ScopeType
 from audit.record import new_id
 from server.passwords import Passwords
@@ -34,6 +36,8 @@ from server.repositories.users import UserRepository
 from server.services.base import Service
 
 MEMBER = "domain_member"
+_NAMESAKES = 10
+"""So many users of one name in different domains, or of one address in different cases, are looked at."""
 
 
 class UserService(Service[User]):
@@ -50,6 +54,7 @@ class UserService(Service[User]):
             CHANGE_PASSWORD: self.change_password,
             WHOAMI: self.whoami,
             CHECK: self.check,
+            LOOKUP: self.lookup,
         }
 
     def preparations(self) -> Mapping[Operation, Prepare]:
@@ -113,7 +118,7 @@ class UserService(Service[User]):
             "password_changed_at": datetime.now(UTC),
             "need_password_change": True,
         }
-        return self.repository.item(await self.change(unit, given, values))
+        return self.repository.item(unit, await self.change(unit, given, values))
 
     async def change_password(self, unit: Unit, given: Given[Any]) -> BaseModel:
         stored = await self._users.password_hash(unit, given.target_id)
@@ -131,7 +136,26 @@ class UserService(Service[User]):
             "password_changed_at": datetime.now(UTC),
             "need_password_change": False,
         }
-        return self.repository.item(await self.change(unit, given, values))
+        return self.repository.item(unit, await self.change(unit, given, values))
+
+    async def lookup(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        """The one user who is known by that name or address. Of addresses that differ in case alone, the very one."""
+        wanted = given.input
+        field, operator, value = (
+            ("username", "equals", wanted.username) if wanted.email is None else ("email", "i_equals", wanted.email)
+        )
+        querier = Querier((Condition(field, operator, value),), (Order("created_at"),), limit=_NAMESAKES)
+        found = await self.repository.find(unit, querier)
+        found = [row for row in found if row[field] == value] or found
+        if not found:
+            raise NotFound
+        if len(found) > 1:
+            raise Conflict(
+                "Several users are known by that. Give it letter for letter, in the scope of a domain.",
+                reason="ambiguous",
+            )
+        unit.targets(found[0]["id"], self.repository.lineage(found[0]))
+        return self.repository.item(unit, found[0])
 
     async def check(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return Authorized(echo=given.input.echo)
@@ -143,7 +167,9 @@ class UserService(Service[User]):
         row = await self.repository.get(unit, given.target_id)
         standing, principal = unit.permit.authority, unit.permit.action.principal
         places: dict[Scope, Lineage] = {unit.permit.lineage.scope: unit.permit.lineage}
-        places |= {binding.lineage.scope: binding.lineage for binding in standing.live}
+        for binding in standing.live:
+            if not await unit.is_deleted(binding.lineage.scope):
+                places.setdefault(binding.lineage.scope, binding.lineage)
         return Identity(
             id=row["id"],
             username=row["username"],

@@ -24,6 +24,8 @@ class StandardSuite:
     specs: ClassVar[Sequence[Spec]]
     inputs: ClassVar[dict[str, Thing]] = {}
     rivals: ClassVar[tuple[Thing, Thing]]
+    seen_only: ClassVar[frozenset[ScopeType]] = frozenset()
+    """Scopes that see such things and own none: what they show is for the entity's own tests."""
 
     async def new(self, world: World, scope_type: ScopeType) -> Thing:
         """A fresh thing that lies in the scope of this type which ``places`` names."""
@@ -58,6 +60,12 @@ class StandardSuite:
             path = path.replace(f"{{{name}}}", ref)
         return path
 
+    def shown(self, scope_type: ScopeType, thing: Thing) -> Thing:
+        """What of a thing the scope shows."""
+        spec = self.spec(GET, scope_type)
+        assert spec is not None
+        return {name: value for name, value in thing.items() if name in spec.output.model_fields}
+
     async def find(self, world: World, scope_type: ScopeType, thing: Thing, **more: object) -> int:
         """How many a search in the scope finds by the thing's id."""
         url = self.url(world, SEARCH, scope_type, thing)
@@ -68,7 +76,8 @@ class StandardSuite:
 
     async def test_it_lives_dies_and_returns_in_every_scope(self, world: World) -> None:
         for scope_type in self.scopes(GET):
-            await self._live(world, scope_type)
+            if scope_type not in self.seen_only:
+                await self._live(world, scope_type)
 
     async def _live(self, world: World, scope_type: ScopeType) -> None:
         root, thing = world.root, await self.new(world, scope_type)
@@ -78,7 +87,7 @@ class StandardSuite:
 
         assert thing["version"] == 1
         assert not thing["deleted"]
-        assert await root.get(url(GET)) == thing
+        assert await root.get(url(GET)) == self.shown(scope_type, thing)
         assert await self.find(world, scope_type, thing) == 1
 
         change = self.change(scope_type)
@@ -87,7 +96,7 @@ class StandardSuite:
         assert changed["updated_at"] > thing["updated_at"]
         assert await root.patch(url(UPDATE), {}) == changed, "nothing to change changes nothing"
         await self._refuses(world, url(PURGE), "purge", "not-deleted")
-        assert await root.get(url(GET)) == changed
+        assert await root.get(url(GET)) == self.shown(scope_type, changed)
 
         deleted = await root.delete(url(DELETE))
         assert (deleted["deleted"], deleted["version"]) == (True, 3)

@@ -89,7 +89,7 @@ async def test_a_domain_in_use_is_not_purged_and_says_by_what(world: World) -> N
     )
     new_user = {"username": "guest", "email": "guest@example.org", "password": "a long enough password"}
     user = await world.root.post(f"/domains/{made['name']}/users", new_user, expect=201)
-    await world.sql("INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'p')", uuid4(), made["id"])
+    project = await world.project("p", made["name"])
     await world.root.delete(path)
     problem = await world.root.delete(path, purge="1", expect=409)
     assert problem["code"] == "domain-purge-in-use"
@@ -98,13 +98,14 @@ async def test_a_domain_in_use_is_not_purged_and_says_by_what(world: World) -> N
 
     await world.root.post(f"{path}/restore")  # in a deleted domain nothing more can be deleted
     await world.root.delete(f"/admin/users/{user['id']}")
+    await world.root.delete(f"/admin/projects/{project}")
     held = await world.root.get("/admin/role-bindings", filter={"scope_id": {"equals": made["id"]}})
     for binding in held["items"]:
         await world.root.delete(f"/admin/role-bindings/{binding['id']}")
     await world.root.delete(path)
     assert (await world.root.delete(path, purge="1", expect=409))["used_by"]["users"] == 1
     await world.root.delete(f"/admin/users/{user['id']}", purge="1")
-    await world.sql("DELETE FROM project WHERE domain_id = $1", made["id"])
+    await world.root.delete(f"/admin/projects/{project}", purge="1")
     for binding in held["items"]:
         await world.root.send("DELETE", f"/admin/role-bindings/{binding['id']}", params={"purge": "1"})  # or gone
     await world.root.delete(path, purge="1")

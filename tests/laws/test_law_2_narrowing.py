@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, Uuid, exists, func
@@ -46,6 +46,8 @@ AIMED = [
     and spec.scope_type is not ScopeType.ADMIN  # nothing lies outside it
 ]
 """Every action that names a target inside a scope."""
+SEEN_BY_ONESELF = ("project", ScopeType.USER)
+"""What a scope owns none of, and only the user whose scope it is sees."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class Outside:
 
 async def outside(world: World) -> Outside:
     """Research, lab and mia are swept. Far is elsewhere; near lies in research, but in another project and user."""
-    annex = uuid4()
-    await world.sql("INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'annex')", annex, world.places.research)
+    annex, far_project = await world.project("annex"), await world.project("annex", "elsewhere")
 
     async def bound(path: str, name: str, role: str) -> UUID:
         given = {"user_id": str(world.id(name)), "role": role}
@@ -74,6 +75,8 @@ async def outside(world: World) -> Outside:
     return Outside(
         Places("research", str(world.places.lab), str(world.id("mia"))),
         {
+            ("project", ScopeType.DOMAIN): [far_project],
+            ("project", ScopeType.USER): [far_project, annex],
             ("user", ScopeType.DOMAIN): [far_user],
             ("user", ScopeType.PROJECT): [far_user, world.id("dana")],
             ("keypair", ScopeType.DOMAIN): [far_keypair],
@@ -90,7 +93,7 @@ async def test_no_action_reaches_a_row_outside_its_scope_not_even_roots(world: W
     swept = await outside(world)
     for deleted in (False, True):
         if deleted:
-            for table in ("users", "keypair", "role_binding"):
+            for table in ("project", "users", "keypair", "role_binding"):
                 outsiders = [key for (entity, _), keys in swept.things.items() for key in keys if entity in table]
                 await world.sql(f"UPDATE {table} SET deleted_at = now() WHERE id = ANY($1)", outsiders)
         before = await snapshot(world)
@@ -108,10 +111,22 @@ async def test_no_search_shows_a_row_outside_its_scope(world: World) -> None:
     swept = await outside(world)
     for spec in ALL_SPECS:
         if spec.operation == SEARCH and spec.scope_type is not ScopeType.ADMIN:
-            answer = await request(world.root, spec, swept.places)
+            caller = world.mia if (spec.entity.name, spec.scope_type) == SEEN_BY_ONESELF else world.root
+            answer = await request(caller, spec, swept.places)
             shown = {UUID(item["id"]) for item in answer.json()["items"]}
             assert shown, f"{spec.name} shows nothing at all"
             assert shown.isdisjoint(swept.things[spec.entity.name, spec.scope_type]), spec.name
+
+
+async def test_nobody_is_found_outside_the_scope_not_even_by_name(world: World) -> None:
+    for caller, domain, name, status in (
+        (world.root, "research", "nobody", 404),
+        (world.root, "elsewhere", "nobody", 200),
+        (world.mia, "research", "nobody", 404),
+        (world.mia, "research", "dana", 200),
+    ):
+        await caller.get(f"/domains/{domain}/users/lookup", username=name, expect=status)
+        await caller.get(f"/domains/{domain}/users/lookup", email=f"{name}@example.org", expect=status)
 
 
 async def test_the_predicate_stands_in_the_statement_itself(world: World) -> None:
@@ -160,7 +175,7 @@ async def test_a_row_inserted_outside_what_the_scope_owns_rolls_back(world: Worl
         await unit.begin()
         values = {"id": new_id(), "domain_id": world.places.elsewhere, "status": "active", "password_hash": "x"}
         values |= {"username": given.input.username, "email": given.input.email}
-        return repository.item(await repository.insert(unit, values))
+        return repository.item(unit, await repository.insert(unit, values))
 
     before = await snapshot(world)
     with pytest.raises(NotFound):

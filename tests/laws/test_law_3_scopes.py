@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from argon2 import PasswordHasher
@@ -25,8 +25,7 @@ async def bind(world: World, path: str, user: UUID, role: str, **more: str) -> s
 
 async def test_a_role_counts_in_the_scopes_under_its_own_and_in_no_sibling(world: World) -> None:
     """Dana runs research: so lab, and mia, and nothing of elsewhere."""
-    annex = uuid4()
-    await world.sql("INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'annex')", annex, world.places.elsewhere)
+    annex = await world.project("annex", "elsewhere")
     for path in ("/domains/research/users", f"/projects/{world.places.lab}/users", f"/users/{world.id('mia')}"):
         await world.dana.get(path)
         await world.root.get(path)
@@ -35,12 +34,14 @@ async def test_a_role_counts_in_the_scopes_under_its_own_and_in_no_sibling(world
         await world.root.get(path)
     await world.piotr.get(f"/projects/{world.places.lab}/role-bindings")
     await world.piotr.get("/domains/research/role-bindings", expect=403)  # not above its own
+    await world.dana.patch(f"/projects/{world.places.lab}", {"description": "of research"})
+    await world.dana.get(f"/projects/{annex}", expect=404)
+    await world.dana.get(f"/domains/research/projects/{annex}", expect=404)
     await world.dana.get("/admin/users", expect=403)
 
 
 async def test_a_project_role_counts_in_its_project_alone(world: World) -> None:
-    annex = uuid4()
-    await world.sql("INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'annex')", annex, world.places.research)
+    annex = await world.project("annex")
     await world.piotr.get(f"/projects/{annex}/users", expect=404)
     await bind(world, f"/projects/{annex}", world.id("piotr"), "project_member")
     await world.piotr.get(f"/projects/{annex}/users")
@@ -218,6 +219,33 @@ async def test_in_a_deleted_domain_nothing_is_decided(world: World) -> None:
         assert (await world.as_(name).send("GET", "/users/me")).status_code == 401
     await world.root.post(f"{path}/restore")
     await world.dana.get("/domains/research/users")
+
+
+async def test_in_a_deleted_project_nothing_is_decided(world: World) -> None:
+    """Not for root, not for those who run it or its domain; and from the scopes above nothing in it changes."""
+    lab, mia = world.places.lab, world.id("mia")
+    held = (await world.piotr.get(f"/projects/{lab}/role-bindings"))["items"]
+    await world.dana.delete(f"/domains/research/projects/{lab}")
+    before, swept = await snapshot(world), 0
+    places = Places("research", str(lab), str(mia))
+    for spec in ALL_SPECS:
+        if spec.scope_type is ScopeType.PROJECT and not spec.internal:
+            body = plausible(spec, mia, world.places.research)[0]
+            for caller in (world.root, world.dana, world.piotr, world.mia):
+                answer = await request(caller, spec, places, held[0]["id"], body)
+                assert answer.status_code == 404, f"{spec.name}: {answer.text}"
+                swept += 1
+        elif spec.entity.name in ("project", "role_binding") and spec.operation.on_item and not spec.operation.reads:
+            target = lab if spec.entity.name == "project" else held[0]["id"]
+            if spec.scope_type is ScopeType.USER or spec.operation in (PURGE, RESTORE):
+                continue
+            body = plausible(spec, mia, world.places.research)[0]
+            answer = await request(world.root, spec, places, target, body)
+            assert (answer.status_code, answer.json()["code"].rpartition("-")[2]) == (409, "deleted"), spec.name
+    assert swept >= 4 * 8
+    assert await snapshot(world) == before
+    await world.dana.post(f"/domains/research/projects/{lab}/restore")
+    await world.piotr.get(f"/projects/{lab}/role-bindings/{held[0]['id']}")
 
 
 async def test_in_the_scope_of_a_deleted_user_nothing_is_decided(world: World) -> None:

@@ -56,7 +56,7 @@ async def test_every_decision_on_a_used_thing_stands_in_the_record(world: World)
         assert (used["field"], used["entity"], used["id"], used["allowed"]) == ("user_id", "user", str(key), allowed)
         assert record["result"] == result
         assert record["decision"]["allowed"], "the action itself was allowed; it is the thing that was not"
-    assert granted["uses"][0]["rule"].startswith(("domain.csv:", "user.csv:"))
+    assert granted["uses"][0]["rule"].startswith("domain.csv:")
 
 
 async def test_the_roles_that_count_are_those_on_the_things_own_lineage(world: World) -> None:
@@ -68,16 +68,45 @@ async def test_the_roles_that_count_are_those_on_the_things_own_lineage(world: W
     assert (await bind(world.dana, "/domains/research", world.id("olga"))).status_code == 422
 
 
+async def test_a_projects_admin_brings_in_whom_the_domain_lets_it_find(world: World) -> None:
+    """The user lies in the domain, so it is the domain's rule that counts, and not what piotr holds in his project."""
+    ben, path = await world.newcomer("ben"), f"/projects/{world.places.lab}"
+    found = await world.piotr.get("/domains/research/users/lookup", email="Ben@Example.org")
+    assert (await bind(world.piotr, path, UUID(found["id"]), "project_member")).status_code == 201
+    (used,) = (await world.records("project_create_role_binding"))[-1]["uses"]
+    line = int(used["rule"].removeprefix("domain.csv:"))
+    rule = world.app.policy.source.files["domain.csv"].decode().splitlines()[line - 1]
+    assert rule == "p, domain_member, domain, user,   lookup, allow"
+    await world.as_(ben).get(f"{path}/users")
+
+    hidden = await bind(world.piotr, path, world.id("nobody"), "project_member")
+    missing = await bind(world.piotr, path, uuid4(), "project_member")
+    assert (hidden.status_code, faceless(hidden)) == (422, faceless(missing))
+
+    guest = await world.newcomer("guest", "elsewhere")
+    given = {"user_id": str(guest.id), "role": "project_admin"}
+    await world.root.post(f"{path}/role-bindings", given, expect=201)
+    await world.as_(guest).get(f"{path}/role-bindings")
+    ada = await world.newcomer("ada")
+    refused = await bind(world.as_(guest), path, ada.id, "project_member")
+    assert faceless(refused) == faceless(missing), "who is no member of the domain finds nobody in it"
+
+
 async def test_a_named_deny_anywhere_on_the_lineage_forbids_the_use(world: World) -> None:
-    """Dana may get mia in research by one rule; another, in mia's own scope, denies it her, and that decides."""
-    source = edited(world, user="p, domain_admin, user, user, get, deny", without="p, domain_admin, user, user,")
+    """Dana may find mia in research by one rule; another, above it, denies it her, and that decides."""
+    source = edited(
+        world,
+        roles="outsider:\n  bindable: [admin]\n  sentence: Finds nobody in the whole installation.\n",
+        superadmin="p, outsider, admin, user, lookup, deny",
+    )
     await world.app.policy.use(source)
-    await world.dana.get(f"/domains/research/users/{world.id('mia')}")
+    await world.root.post("/admin/role-bindings", {"user_id": str(world.id("dana")), "role": "outsider"}, expect=201)
+    await world.dana.get("/domains/research/users/lookup", username="mia")
     refused = await bind(world.dana, "/domains/research", world.id("mia"), "domain_admin")
     assert faceless(refused) == faceless(await bind(world.dana, "/domains/research", uuid4(), "domain_admin"))
     (used,) = (await world.records("domain_create_role_binding"))[-2]["uses"]
-    line = source.files["user.csv"].decode().rstrip("\n").count("\n") + 1
-    assert (used["allowed"], used["rule"]) == (False, f"user.csv:{line}")
+    line = source.files["superadmin.csv"].decode().rstrip("\n").count("\n") + 1
+    assert (used["allowed"], used["rule"]) == (False, f"superadmin.csv:{line}")
 
 
 async def test_a_domain_that_a_user_is_made_in_is_a_thing_used(world: World) -> None:

@@ -25,8 +25,8 @@ from tests.world.world import World
 
 
 def _gentlest_first(spec: Spec) -> tuple[bool, bool, bool]:
-    """What is gone cannot be tried again: so users go last, and deleting after all else."""
-    return spec.entity.name == "user", spec.operation == PURGE, spec.operation == DELETE
+    """What is gone cannot be tried again: so users and projects go last, and deleting after all else."""
+    return spec.entity.name in ("user", "project"), spec.operation == PURGE, spec.operation == DELETE
 
 
 OFFERED = sorted((spec for spec in ALL_SPECS if not spec.internal), key=_gentlest_first)
@@ -87,7 +87,7 @@ async def try_everything(
     changed: dict[str, list[str]] = {}
     before = await account(world, victim)
     for spec in OFFERED:
-        others: dict[str, list[object]] = {"domain": [domain], "policy": [policy]}
+        others: dict[str, list[object]] = {"domain": [domain], "project": [project], "policy": [policy]}
         aims = others | await belongings(world, victim)
         targets = aims[spec.entity.name] if spec.operation.on_item and not spec.on_own_scope else [""]
         for target in targets:
@@ -179,6 +179,50 @@ async def test_no_one_grants_what_they_lack(world: World) -> None:
     assert told["result"] == "denied"
 
 
+async def test_a_projects_admin_gives_its_project_away_and_nothing_beyond(world: World) -> None:
+    """Piotr makes ben a participant, then an admin beside him; he makes nothing of dana, who stands above him."""
+    ben, path = await world.newcomer("ben"), f"/projects/{world.places.lab}/role-bindings"
+    await world.piotr.post(path, {"user_id": str(ben.id), "role": "project_member"}, expect=201)
+    made = await world.piotr.post(path, {"user_id": str(ben.id), "role": "project_admin"}, expect=201)
+    await world.as_(ben).get(path)
+    await world.as_(ben).delete(f"{path}/{made['id']}")
+    annex = await world.project("annex")
+    for caller, where, who, role, status in (
+        (world.piotr, path, "dana", "project_member", 403),
+        (world.piotr, path, "root", "project_member", 422),  # lives in another domain
+        (world.piotr, path, "mia", "domain_admin", 422),
+        (world.piotr, path, "mia", "owner", 422),
+        (world.piotr, f"/projects/{annex}/role-bindings", "mia", "project_member", 404),
+        (world.mia, path, "ben", "project_member", 403),
+        (world.dana, path, "mia", "project_admin", 201),
+        (world.dana, f"/projects/{annex}/role-bindings", "mia", "project_admin", 201),
+    ):
+        user = ben.id if who == "ben" else world.id(who)
+        await caller.post(where, {"user_id": str(user), "role": role}, expect=status)
+
+
+async def test_a_role_in_a_project_that_reaches_further_is_not_a_projects_admins_to_give(world: World) -> None:
+    """A role above the admins of projects: they neither give it nor take it, nor any other of who holds it there."""
+    source = edited(
+        world,
+        without="p, project_admin, project, project, update",
+        roles="project_owner:\n  bindable: [project]\n  sentence: Runs a project and its admins.\n",
+        project="g, project_owner, project_admin\np, project_owner, project, project, update, allow",
+    )
+    await world.app.policy.use(source)
+    ben, path = await world.newcomer("ben"), f"/projects/{world.places.lab}/role-bindings"
+    given = {"user_id": str(ben.id), "role": "project_owner"}
+    for caller in (world.piotr, world.dana):
+        await caller.post(path, given, expect=403)
+    owning = await world.root.post(path, given, expect=201)
+    also = await world.root.post(path, {**given, "role": "project_member"}, expect=201)
+    for binding in (owning, also):
+        await world.piotr.delete(f"{path}/{binding['id']}", expect=403)
+    await world.piotr.post(path, {**given, "role": "project_admin"}, expect=403)
+    await world.as_(ben).delete(f"{path}/{owning['id']}")
+    await world.piotr.delete(f"{path}/{also['id']}")
+
+
 async def test_no_one_grants_for_longer_than_they_hold(world: World) -> None:
     tia = await world.newcomer("tia")
     until = datetime.now(UTC) + timedelta(days=7)
@@ -261,7 +305,7 @@ async def test_a_service_that_forgets_to_ask_is_stopped_at_the_commit(world: Wor
             if transaction:
                 await unit.begin()
             row = await users.own(unit, given.target_id)
-            return users.item(await users.change(unit, row, values))  # type: ignore[arg-type]
+            return users.item(unit, await users.change(unit, row, values))  # type: ignore[arg-type]
 
         return forgets
 

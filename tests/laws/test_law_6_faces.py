@@ -48,6 +48,7 @@ def seats(world: World) -> Iterator[Seat]:
     running: dict[ScopeType, set[str]] = {D: {"domain_admin"}, P: {"domain_admin"}, U: {"domain_admin"}}
     belonging: dict[ScopeType, set[str]] = {D: {"domain_member"}, P: {"domain_member", "project_member"}, U: set()}
     yield Seat("mia", at_dana, belonging, frozenset((D, P)))
+    yield Seat("piotr", at_dana, {**belonging, P: {"domain_member", "project_admin"}}, frozenset((D, P)))
     yield Seat("dana", Places("research", lab, str(world.id("mia"))), running, every)
     yield Seat("olga", at_dana, looking, every)
     yield Seat("nobody", at_dana, {D: set(), P: set(), U: set()}, frozenset())
@@ -141,6 +142,11 @@ async def test_the_order_is_scope_then_thing_then_permission(world: World) -> No
         ("GET", "/domains/research/users", 403),
         ("POST", "/domains/research/users", 403),
         ("GET", f"/projects/{lab}/role-bindings", 403),
+        ("PATCH", f"/projects/{lab}", 403),
+        ("GET", f"/domains/research/projects/{lab}", 404),
+        ("GET", "/domains/research/projects", 403),
+        ("GET", "/domains/elsewhere/users/lookup?username=nobody", 404),
+        ("GET", "/admin/users/lookup?username=nobody", 403),
         ("GET", f"/users/{dana}", 404),
     ):
         assert (await world.mia.send(method, path, {})).status_code == status, f"{method} {path}"

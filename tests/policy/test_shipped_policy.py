@@ -15,7 +15,7 @@ SHIPPED = read_folder(Path(__file__).parents[2] / "policies")
 VOCABULARY = whole_vocabulary()
 INDEX = index_of(SHIPPED, VOCABULARY)
 PEOPLE = frozenset(name for name, role in INDEX.roles.items() if not role.system)
-LOOKING = {"get", "search"}
+LOOKING = {"get", "search", "lookup"}
 INTERNAL = {spec.permission for spec in ALL_SPECS if spec.internal}
 
 
@@ -62,8 +62,9 @@ def test_those_who_look_on_change_nothing(role: str) -> None:
     assert {cell.rpartition(":")[2] for cell in words(role)} == LOOKING
 
 
-def test_auditors_read_everything_there_is_to_read() -> None:
-    assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in LOOKING}
+def test_auditors_read_everything_but_what_is_seen_by_oneself_alone() -> None:
+    ones_own = {"user:project:get", "user:project:search"}
+    assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in LOOKING} - ones_own
 
 
 def test_monitors_see_no_credentials() -> None:
@@ -82,8 +83,15 @@ def test_a_domain_admin_neither_makes_nor_replaces_credentials() -> None:
     assert not {cell for cell in words("domain_admin") if cell.endswith((":keypair:create", ":keypair:rotate"))}
 
 
-def test_a_member_of_a_domain_sees_the_domain_alone() -> None:
-    assert words("domain_member") == {"domain:domain:get"}
+def test_a_member_of_a_domain_sees_the_domain_and_whom_it_can_name() -> None:
+    assert words("domain_member") == {"domain:domain:get", "domain:user:lookup"}
+
+
+def test_who_takes_part_in_a_project_sees_it_and_its_people_and_its_admin_decides_who_they_are() -> None:
+    seeing = {"project:project:get", "project:user:get", "project:user:search"}
+    bindings = {f"project:role_binding:{word}" for word in ("create", "get", "search", "update", "delete", "purge")}
+    assert words("project_member") == seeing
+    assert words("project_admin") == seeing | bindings | {"project:project:update"}
 
 
 def test_only_its_owner_and_superadmins_may_act_in_a_user_scope() -> None:

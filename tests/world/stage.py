@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 from sqlalchemy import make_url
 
 from actions.authorization.source import read_folder
@@ -97,22 +96,15 @@ class Stage:
             root = Persona("root", issued.user_id, issued.access_key, issued.secret_key)
             self.personas["root"] = root
             async with served(app) as asgi:
-                await self._populate(Caller(asgi, root), urls)
+                await self._populate(Caller(asgi, root))
 
-    async def _populate(self, root: Caller, urls: DatabaseUrls) -> None:
+    async def _populate(self, root: Caller) -> None:
         domains = {}
         for name in ("research", "elsewhere"):
             domains[name] = (await root.post("/admin/domains", {"name": name}, expect=201))["id"]
         default = (await root.get("/domains/default"))["id"]
-        lab = uuid4()
-        connection = await asyncpg.connect(urls.migrator)
-        try:
-            await connection.execute(
-                "INSERT INTO project (id, domain_id, name) VALUES ($1, $2, 'lab')", lab, UUID(domains["research"])
-            )
-        finally:
-            await connection.close()
-        self.places = Places(UUID(default), UUID(domains["research"]), UUID(domains["elsewhere"]), lab)
+        lab = (await root.post("/domains/research/projects", {"name": "lab"}, expect=201))["id"]
+        self.places = Places(UUID(default), UUID(domains["research"]), UUID(domains["elsewhere"]), UUID(lab))
         for name, home in (
             ("dana", "research"),
             ("piotr", "research"),

@@ -84,6 +84,10 @@ class World:
         )
         return [{**orjson.loads(row["leaf"]), "row": dict(row)} for row in rows]
 
+    async def project(self, name: str, domain: str = "research") -> UUID:
+        """A fresh project, by id."""
+        return UUID((await self.root.post(f"/domains/{domain}/projects", {"name": name}, expect=201))["id"])
+
     async def newcomer(self, name: str, domain: str = "research", role: str | None = None) -> Persona:
         """A fresh user with a key pair, perhaps with a role in its domain."""
         given = {"username": name, "email": f"{name}@example.org", "password": "a long enough password"}
