@@ -134,8 +134,13 @@ def problem_of(error: ChamberlainError, code_prefix: str) -> ItemProblem:
 
 
 def placed(error: ChamberlainError, place: int) -> ChamberlainError:
-    """The same error, with its faults where they stand in the input of the batch."""
-    error.errors = tuple(Fault(f"/items/{place}/change{fault.pointer}", fault.message) for fault in error.errors)
+    """The same error, with its faults where they stand in the input of the batch. Without any, its item is one."""
+    named = f"/items/{place}"
+    if error.errors:
+        error.errors = tuple(Fault(f"{named}/change{fault.pointer}", fault.message) for fault in error.errors)
+    else:
+        field = "version" if error.reason == "version-mismatch" else "id"
+        error.errors = (Fault(f"{named}/{field}", error.detail),)
     return error
 
 
@@ -144,16 +149,12 @@ def failing(error: ChamberlainError, place: int) -> ChamberlainError:
 
     A 404 says the same for everything on its route, so a missing item is told as the wrong value that its id is.
     """
-    named = f"/items/{place}"
     if error.face == NotFound.status:
         return Invalid(
             "An item names nothing that is here, or nothing that you may see. Nothing was done.",
             reason="item-not-found",
-            errors=[Fault(f"{named}/id", "names nothing here")],
+            errors=[Fault(f"/items/{place}/id", "names nothing here")],
         )
-    if not error.errors:
-        field = "version" if error.reason == "version-mismatch" else "id"
-        error.errors = (Fault(f"{named}/{field}", error.detail),)
     return error
 
 
