@@ -33,6 +33,9 @@ class Fault:
     message: str
 
 
+UNSEEN = "There is nothing here, or nothing that you may see."
+
+
 class ChamberlainError(Exception):
     """The root. ``reason`` is the last part of the public code, ``detail`` one sentence for the caller."""
 
@@ -169,3 +172,21 @@ class OutcomeUnknown(Unavailable):
             "It is not known yet whether the change was made. Look for this action in the audit log.",
             extra={"action_id": action_id},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a caller sees of an error, whatever surface it is shown on."""
+
+    status: int
+    title: str
+    reason: str
+    detail: str
+    errors: tuple[Fault, ...] = ()
+
+
+def seen(error: ChamberlainError) -> Face:
+    """Law 6: whatever has the face of a missing thing says what a missing thing says, and no more."""
+    if error.face == NotFound.status:
+        return Face(NotFound.status, NotFound.title, NotFound.reason, UNSEEN)
+    return Face(error.face, error.title, error.reason, error.detail, error.errors)

@@ -14,6 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Decision, Lineage
+from actions.batch import Mode, failing, placed
 from actions.errors import ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
 from audit.record import Phase
 
@@ -50,6 +51,14 @@ class FieldChange:
     confidentiality: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PartOf:
+    """Which batch an account belongs to, and its place there."""
+
+    batch: UUID
+    place: int
+
+
 @dataclass(slots=True)
 class Outcome:
     """The account of one action, filled in as it runs. Durations are in seconds."""
@@ -72,6 +81,11 @@ class Outcome:
     recorded: bool = False
     """The record has been committed, in the change's own transaction or by the log."""
     stages: dict[str, float] = field(default_factory=dict)
+    mode: Mode | None = None
+    """Of a batch."""
+    parts: list["Outcome"] = field(default_factory=list)
+    """The accounts of a batch's items, in the order of the request."""
+    part_of: PartOf | None = None
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.started
@@ -87,6 +101,18 @@ class Outcome:
             self.crash = error.__cause__
         self.error = error
         self.result = next(result for kind, result in _RESULTS if isinstance(error, kind))
+
+    def item_failed(self, place: int, error: ChamberlainError) -> None:
+        """Note that an item of this batch is not done (law 9). In a partial one the others go on without it.
+
+        Raises what an atomic batch fails with; and in either, what is no item's fault.
+        """
+        part = self.parts[place]
+        if self.mode is Mode.PARTIAL and error.face < Internal.status:
+            part.ended_by(placed(error, place))
+            return
+        self.target, self.target_lineage = part.target, part.target_lineage
+        raise failing(placed(error, place), place) if error.face < Internal.status else error
 
 
 _RESULTS: tuple[tuple[type[ChamberlainError], Result], ...] = (

@@ -9,7 +9,7 @@ the face of law 6. The database's side of the work is a type parameter: this mod
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar, cast
 from uuid import UUID
@@ -29,12 +29,13 @@ from actions.action import (
 )
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
+from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, system_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
-from actions.hooks import Hook, Outcome, UsedThing, wrapped
+from actions.hooks import Hook, Outcome, PartOf, UsedThing, wrapped
 from actions.standard import Spec
 from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
-from audit.record import Phase
+from audit.record import Phase, new_id
 
 Unit = TypeVar("Unit")
 Opened_co = TypeVar("Opened_co", covariant=True)
@@ -44,12 +45,14 @@ Opened_co = TypeVar("Opened_co", covariant=True)
 class Given(Generic[In]):
     """What a handler gets beside its unit of work: the valid input, the target's id, and what was prepared.
 
-    ``target`` is a UUID's canonical text, or the key of an entity that is not named by UUIDs.
+    ``target`` is a UUID's canonical text, or the key of an entity that is not named by UUIDs. ``version`` is the one
+    that the target must have, where the caller says so.
     """
 
     input: In
     target: str | None = None
     prepared: object = None
+    version: int | None = None
 
     @property
     def target_id(self) -> UUID:
@@ -168,6 +171,39 @@ class Processor(Generic[Unit]):
             target = _canonical_key(target, uuid_keyed=spec.entity.uuid_keyed)
         outcome.target = target
         given = _parse(spec, action.given)
+        if spec.each is None:
+            await self._use(spec, given, permit, outcome)
+        else:
+            await self._part(spec.each, cast(Batch[BatchItem], given), permit, outcome)
+        return Given(given, target)
+
+    async def _part(self, each: Spec, batch: Batch[BatchItem], permit: Permit, outcome: Outcome) -> None:
+        """Law 9: an account for each item of a batch, under the batch's one decision; and law 4 for each."""
+        action = permit.action
+        context = replace(action.context, replay_digest=None, client_address=None)  # the batch's own tells of these
+        outcome.mode = batch.mode
+        for place, item in enumerate(batch.items):
+            key = str(item.id)
+            part = Action(new_id(), each, action.principal, action.address, context, key)
+            outcome.parts.append(
+                Outcome(
+                    part,
+                    outcome.started,
+                    outcome.lineage,
+                    outcome.decision,
+                    target=key,
+                    part_of=PartOf(action.id, place),
+                )
+            )
+        for place, item in enumerate(batch.items):
+            if isinstance(item, ChangeItem):
+                try:
+                    await self._use(each, item.change, permit, outcome.parts[place])
+                except ChamberlainError as error:
+                    outcome.item_failed(place, error)
+
+    async def _use(self, spec: Spec, given: BaseModel, permit: Permit, outcome: Outcome) -> None:
+        """Law 4: whatever the input names, the caller may use. Raises ``Invalid``."""
         standing = cast(Standing, permit.authority)
         for name, use in spec.uses.items():
             if (value := getattr(given, name)) is None:
@@ -181,7 +217,6 @@ class Processor(Generic[Unit]):
                     reason="unknown-reference",
                     errors=[Fault(f"/{name}", f"names no {use.entity.replace('_', ' ')} that you may use")],
                 )
-        return Given(given, target)
 
     async def _reach_outside(
         self, offer: Offer[Unit], permit: Permit, given: Given[BaseModel], outcome: Outcome

@@ -4,13 +4,14 @@ One place tells every story: mutations, reads, denials and crashes all become re
 the record of a mutation and commits it with the change; this hook writes all others before the answer leaves.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Lineage
 from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailable
-from actions.hooks import Outcome, Result
+from actions.hooks import Outcome, Result, UsedThing
 from actions.vocabulary import ScopeType
 from audit.log import AuditLog, LogUnavailable
 from audit.record import LONGEST, Columns, Draft, Phase, Record, cut
@@ -19,6 +20,7 @@ from audit.redaction import NOBODY
 
 class Seals(Protocol):
     async def seal(self, draft: Draft) -> Record: ...
+    async def seal_all(self, drafts: Sequence[Draft]) -> list[Record]: ...
 
 
 class Recorder:
@@ -31,6 +33,13 @@ class Recorder:
     async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
         """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
         return await self._sealer.seal(draft(outcome, phase, result or outcome.result, datetime.now(UTC)))
+
+    async def records(self, outcomes: Sequence[Outcome], phase: Phase, foretold: Result) -> list[Record]:
+        """The records of a transaction: a batch's and its items'. Those that have not ended end as ``foretold``."""
+        at = datetime.now(UTC)
+        ended = ((outcome, outcome.result) for outcome in outcomes)
+        drafts = [draft(one, phase, foretold if result is Result.PENDING else result, at) for one, result in ended]
+        return await self._sealer.seal_all(drafts)
 
     async def after(self, outcome: Outcome) -> None:
         """Write what no transaction recorded. Raises ``AuditUnavailable``: the answer is withheld (law 7)."""
@@ -105,13 +114,13 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
         else None,
         "uses": [
             {
-                "field": used.field,
+                "field": field,
                 "entity": used.entity,
                 "id": cut(used.key),
                 "allowed": used.decision.allowed if used.decision else False,
                 "rule": used.decision.rule if used.decision else None,
             }
-            for used in outcome.uses
+            for field, used in _uses(outcome, result)
         ],
         "changes": [
             {"field": change.name, "old": _bounded(change.old), "new": _bounded(change.new)}
@@ -125,7 +134,19 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
     if error is not None:
         cause = error.cause if isinstance(error, Denied | Unauthenticated) else None
         public["error"] = {"status": error.face, "reason": error.reason, "cause": cause}
+    if outcome.mode is not None:
+        public["batch"] = {"mode": outcome.mode, "items": len(outcome.parts)}
+    elif outcome.part_of is not None:
+        public["batch"] = {"id": str(outcome.part_of.batch), "place": outcome.part_of.place}
     return Draft(columns, public, _personal(action, outcome))
+
+
+def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
+    """What was used, with the field that named it. A batch that failed has one record, and so tells its items' too."""
+    yield from ((used.field, used) for used in outcome.uses)
+    if result is not Result.SUCCEEDED:
+        for place, part in enumerate(outcome.parts):
+            yield from ((f"items/{place}/change/{used.field}", used) for used in part.uses)
 
 
 def _bounded(value: object) -> object:

@@ -1,4 +1,5 @@
-"""The six standard specs of an entity, spelled from one ``Standard``, and its own operations beside them.
+"""The six standard specs of an entity and their batches, spelled from one ``Standard``, and its own operations beside
+them.
 
 An entity's file says which models it has and which operations it offers in which scopes; everything else (names,
 routes, sentences, page types) follows here.
@@ -10,9 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from actions.batch import MAX_ITEMS, Batch, BatchItem, BatchResult, ChangeItem
 from actions.model import Nothing
 from actions.query import Filter, Page, Search
 from actions.vocabulary import (
+    BATCHES,
     CREATE,
     DELETE,
     GET,
@@ -40,8 +43,11 @@ _SENTENCES = {
     DELETE: "Soft-delete {a} {one} {where}.",
     PURGE: "Remove a soft-deleted {one} {where} for good.",
     RESTORE: "Bring back a soft-deleted {one} {where}.",
+    BATCHES[UPDATE]: f"Change up to {MAX_ITEMS} {{many}} {{where}} at once.",
+    BATCHES[DELETE]: f"Soft-delete up to {MAX_ITEMS} {{many}} {{where}} at once.",
+    BATCHES[PURGE]: f"Remove up to {MAX_ITEMS} soft-deleted {{many}} {{where}} for good at once.",
 }
-STANDARD_OPERATIONS = frozenset(_SENTENCES)
+STANDARD_OPERATIONS = frozenset(operation for operation in _SENTENCES if operation.batch_of is None)
 _OWN_SENTENCES = {GET: "Show this {one}.", UPDATE: "Change this {one}.", DELETE: "Soft-delete this {one}."}
 
 
@@ -72,9 +78,12 @@ class Standard:
         anonymous: bool = False,
         internal: bool = False,
     ) -> tuple[Spec, ...]:
-        """The specs of one operation, one for each scope type. A sentence of its own may hold ``{where}``."""
+        """The specs of one operation, one for each scope type, each with its batch if it has one.
+
+        A sentence of its own may hold ``{where}``.
+        """
         taken = input or self._input(operation, filter or self.filter)
-        return tuple(
+        specs = tuple(
             ActionSpec(
                 scope_type=scope_type,
                 entity=self.entity,
@@ -91,6 +100,24 @@ class Standard:
                 internal=internal,
             )
             for scope_type in scope_types
+        )
+        return (*specs, *(self._batch(spec) for spec in specs if operation in BATCHES and not spec.on_own_scope))
+
+    def _batch(self, each: Spec) -> Spec:
+        """Law 9: the same, for many things at once. What ``each`` uses and controls is asked for each of them."""
+        operation = BATCHES[each.operation]
+        item = ChangeItem[each.input] if each.operation == UPDATE else BatchItem  # type: ignore[name-defined]
+        return ActionSpec(
+            scope_type=each.scope_type,
+            entity=each.entity,
+            operation=operation,
+            input=Batch[item],  # type: ignore[valid-type]
+            output=BatchResult[each.output],  # type: ignore[name-defined]
+            sentence=self._sentence(operation, each.scope_type, None),
+            effect=each.effect,
+            controls_principal=each.controls_principal,
+            internal=each.internal,
+            each=each,
         )
 
     def _input(self, operation: Operation, filter: type[Filter]) -> type[BaseModel]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -88,6 +88,12 @@ UPDATE = Operation("update")
 DELETE = Operation("delete")
 PURGE = Operation("purge", in_deleted=True)
 RESTORE = Operation("restore", in_deleted=True)
+BATCHES: Mapping[Operation, Operation] = {
+    UPDATE: Operation("batch_update", on_item=False, batch_of=UPDATE),
+    DELETE: Operation("batch_delete", on_item=False, batch_of=DELETE),
+    PURGE: Operation("batch_purge", on_item=False, in_deleted=True, batch_of=PURGE),
+}
+"""The operations that are offered in batches, too, and what they are called there."""
 
 _METHODS = {CREATE: "POST", GET: "GET", SEARCH: "GET", UPDATE: "PATCH", DELETE: "DELETE", PURGE: "DELETE"}
 
@@ -156,6 +162,8 @@ class ActionSpec(Generic[In, Out]):
     aliases: tuple[Alias, ...] = ()
     anonymous: bool = False
     """Served without credentials: whatever the request carries, the caller is the principal ``anonymous``."""
+    each: "ActionSpec[Any, Any] | None" = None
+    """Of a batch: the spec of what is done to each of its items."""
     internal: bool = False
     """Served on no surface: only system principals run it, inside the server."""
 
@@ -238,5 +246,7 @@ def declaration_faults(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> I
         for name in spec.uses:
             if name not in spec.input.model_fields:
                 yield f"{spec.name}: `uses` speaks of '{name}', which is no field of the input"
+        if (spec.operation.batch_of is not None) != (spec.each is not None):
+            yield f"{spec.name}: a batch, and nothing else, says what it does to each of its items"
         if spec.operation.reads and spec.effect is not Effect.NONE:
             yield f"{spec.name}: it only reads, yet has an effect"

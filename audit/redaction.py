@@ -10,7 +10,7 @@ import hmac
 import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -30,8 +30,8 @@ _CACHED_KEYS = 10_000
 class SubjectKeyStore(Protocol):
     """Where subject keys are kept, unwrapped on the way out."""
 
-    async def subject_key(self, subject: UUID) -> bytes:
-        """The subject's key, made now if it has none."""
+    async def subject_keys(self, subjects: Collection[UUID]) -> Mapping[UUID, bytes]:
+        """The subjects' keys, made now for those that have none."""
 
 
 class Sealer:
@@ -43,30 +43,25 @@ class Sealer:
 
     async def seal(self, draft: Draft) -> Record:
         """Seal the personal parts, commit to them, and fix the leaf bytes."""
-        random = os.urandom(16 + 12 * len(draft.personal))
-        salt = random[:16]
-        commitments: list[dict[str, str]] = []
-        boxes: dict[str, str] = {}
-        for place, (subject, fields) in enumerate(draft.personal.items()):
-            key = await self._key(subject)
-            plaintext = canonical(fields)
-            nonce = random[16 + 12 * place :][:12]
-            box = nonce + key.encrypts.encrypt(nonce, plaintext, draft.columns.action_id.bytes)
-            commitment = _commitment(key.commits, salt, plaintext).hex()
-            commitments.append({"subject": (name := str(subject)), "commitment": commitment})
-            boxes[name] = b64encode(box).decode()
-        leaf = canonical({**draft.public, "v": VERSION, "salt": salt.hex(), "sealed": commitments})
-        return Record(draft.columns, leaf, orjson.dumps(boxes) if boxes else None)
+        return _seal(draft, await self._keys_of(draft.personal.keys()))
 
-    async def _key(self, subject: UUID) -> "_Key":
-        key = self._keys.get(subject)
-        if key is None:
-            key = self._keys[subject] = _Key.of(await self._store.subject_key(subject))
-            if len(self._keys) > _CACHED_KEYS:
-                self._keys.popitem(last=False)
-        else:
+    async def seal_all(self, drafts: Sequence[Draft]) -> list[Record]:
+        """The same for many: the keys of all whom they speak of are asked for at once."""
+        keys = await self._keys_of({subject for draft in drafts for subject in draft.personal})
+        return [_seal(draft, keys) for draft in drafts]
+
+    async def _keys_of(self, subjects: Collection[UUID]) -> Mapping[UUID, "_Key"]:
+        known = {subject: key for subject in subjects if (key := self._keys.get(subject)) is not None}
+        for subject in known:
             self._keys.move_to_end(subject)
-        return key
+        if missing := [subject for subject in subjects if subject not in known]:
+            found = await self._store.subject_keys(missing)
+            made = {subject: _Key.of(found[subject]) for subject in missing}
+            self._keys |= made
+            known |= made
+            while len(self._keys) > _CACHED_KEYS:
+                self._keys.popitem(last=False)
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +74,23 @@ class _Key:
     @classmethod
     def of(cls, key: bytes) -> "_Key":
         return cls(AESGCM(key[:32]), key[32:])
+
+
+def _seal(draft: Draft, keys: Mapping[UUID, _Key]) -> Record:
+    random = os.urandom(16 + 12 * len(draft.personal))
+    salt = random[:16]
+    commitments: list[dict[str, str]] = []
+    boxes: dict[str, str] = {}
+    for place, (subject, fields) in enumerate(draft.personal.items()):
+        key = keys[subject]
+        plaintext = canonical(fields)
+        nonce = random[16 + 12 * place :][:12]
+        box = nonce + key.encrypts.encrypt(nonce, plaintext, draft.columns.action_id.bytes)
+        commitment = _commitment(key.commits, salt, plaintext).hex()
+        commitments.append({"subject": (name := str(subject)), "commitment": commitment})
+        boxes[name] = b64encode(box).decode()
+    leaf = canonical({**draft.public, "v": VERSION, "salt": salt.hex(), "sealed": commitments})
+    return Record(draft.columns, leaf, orjson.dumps(boxes) if boxes else None)
 
 
 class SealBroken(ValueError):

@@ -25,7 +25,8 @@ async def the_record(world: World, action: str, **where: object) -> dict[str, An
 
 
 async def key_of(world: World, subject: UUID) -> bytes:
-    return await SubjectKeys(world.app.database, world.app.ring).subject_key(subject)
+    keys = SubjectKeys(world.app.database, world.app.ring)
+    return (await keys.subject_keys([subject]))[subject]
 
 
 def line(rule: str) -> str:

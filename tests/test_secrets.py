@@ -213,7 +213,7 @@ async def _records(world: World) -> str:
         told.append(str(dict(row)) + row["leaf"].decode())
         if row["sealed"]:
             subjects = {UUID(name) for name in orjson.loads(row["sealed"])}
-            told.append(str(unseal(row["leaf"], row["sealed"], {one: await keys.subject_key(one) for one in subjects})))
+            told.append(str(unseal(row["leaf"], row["sealed"], await keys.subject_keys(subjects))))
     return "\n".join(told)
 
 

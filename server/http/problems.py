@@ -6,35 +6,31 @@ A 404 says the same for everything on its route, whether the thing is missing, h
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from actions.errors import ChamberlainError, NotFound, Unauthenticated
+from actions.errors import ChamberlainError, NotFound, Unauthenticated, seen
 from actions.standard import Spec
 
 CHALLENGE = "BackendAI signMethod=HMAC-SHA256"
-_UNSEEN = "There is nothing here, or nothing that you may see."
 
 
 def problem(error: ChamberlainError, request_id: str, spec: Spec | None) -> dict[str, object]:
     """The body. ``code`` is ``<entity>-<operation>-<reason>``; outside any action, ``request-handle-<reason>``."""
-    status = error.face
+    face = seen(error)
     prefix = spec.code_prefix if spec else "request-handle"
-    told: dict[str, object] = (
-        {"detail": error.detail, **error.extra} if status != NotFound.status else {"detail": _UNSEEN}
-    )
-    title, reason = (NotFound.title, NotFound.reason) if status == NotFound.status else (error.title, error.reason)
+    more = error.extra if face.status != NotFound.status else {}
     if isinstance(error, Unauthenticated):
         prefix = "authentication-verify"
-    code = f"{prefix}-{reason}"
     body: dict[str, object] = {
-        "type": f"urn:chamberlain:problem:{reason}",
-        "title": title,
-        "status": status,
-        **told,
+        "type": f"urn:chamberlain:problem:{face.reason}",
+        "title": face.title,
+        "status": face.status,
+        "detail": face.detail,
+        **more,
         "instance": f"urn:chamberlain:request:{request_id}",
         "request_id": request_id,
-        "code": code,
+        "code": f"{prefix}-{face.reason}",
     }
-    if error.errors and status != NotFound.status:
-        body["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.errors]
+    if face.errors:
+        body["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in face.errors]
     return body
 
 

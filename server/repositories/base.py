@@ -5,13 +5,14 @@ follow the predicate of what a scope *owns*, the lineage of a row for the record
 has no predicate. The predicate stands in the statement itself, so a row outside the scope is a row that is not there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy import (
+    ARRAY,
     BindParameter,
     Boolean,
     Column,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Table,
     Uuid,
     and_,
+    any_,
     bindparam,
     delete,
     func,
@@ -40,14 +42,16 @@ from actions.query import COUNT_LIMIT, Querier
 from actions.standard import Standard
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
+from server.repositories.recorded import with_record
 from server.repositories.search import SearchStatement, page_of
-from server.repositories.unit import Unit, with_record
+from server.repositories.unit import Unit
 
 Item = TypeVar("Item", bound=Kept)
 SCOPE: BindParameter[UUID] = bindparam("scope_id", type_=Uuid)
 """Stands for the id of the permit's scope in every predicate; the unit of work alone fills it."""
 PRINCIPAL: BindParameter[UUID] = bindparam("principal_id", type_=Uuid)
 _ID = bindparam("id", type_=Uuid)
+_IDS = bindparam("ids", type_=ARRAY(Uuid))
 _VERSION: BindParameter[int] = bindparam("expected_version", type_=Integer)
 
 Predicates = Mapping[ScopeType, ColumnElement[bool]]
@@ -132,8 +136,15 @@ class Repository(Generic[Item]):
 
     async def own(self, unit: Unit, key: UUID) -> Row:
         """One row through what the scope owns, to be changed; inside a transaction it is locked."""
+        if (held := unit.held_row(key)) is not None:
+            return self._found(unit, held)
         kind = "lock" if unit.in_transaction else "own"
         return self._found(unit, await unit.read(self._query(unit, kind), id=key))
+
+    async def own_all(self, unit: Unit, keys: Sequence[UUID]) -> dict[UUID, Row]:
+        """Those of many rows that the scope owns, locked in the order of their ids: everyone who locks them in that
+        order waits for nobody who waits for them."""
+        return {row["id"]: row for row in await unit.read_all(self._query(unit, "lock_all"), ids=keys)}
 
     async def search(self, unit: Unit, querier: Querier) -> BaseModel:
         """One page through what the scope sees, with its total, as the action shows it."""
@@ -162,10 +173,9 @@ class Repository(Generic[Item]):
         return await unit.read_all(statement.page, **statement.values(querier))
 
     def item(self, unit: Unit, row: Row) -> BaseModel:
-        """A row as the action shows it. A batch shows each as the whole output."""
+        """A row as the action shows it; a batch shows each as the operation that it repeats."""
         spec = unit.permit.action.spec
-        shown = self.output if spec.operation.batch_of else spec.output
-        return shown.model_validate(dict(row))
+        return (spec.each or spec).output.model_validate(dict(row))
 
     def lineage(self, row: Row) -> Lineage:
         """Where a row lies."""
@@ -210,14 +220,15 @@ class Repository(Generic[Item]):
             self._field_changes({name: pair for name, pair in changed.items() if pair[0] != pair[1]}),
             self._subject(row),
         )
-        given = {"id": row["id"], "expected_version": row["version"], **_prefixed(values)}
+        given = {"expected_version": row["version"], **_prefixed(values)}
         if unit.in_transaction:
-            return await unit.write(self._query(unit, "change", columns), **given)
-        return await unit.write_alone(self._query(unit, "change_alone", columns), self._query(unit, "own"), **given)
+            return await unit.write_row(self._query(unit, "change", columns), row["id"], **given)
+        alone, again = self._query(unit, "change_alone", columns), self._query(unit, "own")
+        return await unit.write_alone(alone, again, id=row["id"], **given)
 
     async def purge(self, unit: Unit, row: Row) -> None:
         """Remove a soft-deleted row for good."""
-        if await unit.write(self._query(unit, "purge"), id=row["id"]) is None:
+        if await unit.write_row(self._query(unit, "purge"), row["id"]) is None:
             raise NotFound
 
     def _found(self, unit: Unit, row: Row | None) -> Row:
@@ -253,6 +264,9 @@ class Repository(Generic[Item]):
                 return Query(select(*self._columns).where(mine))
             case "lock":
                 return Query(select(*self._columns).where(mine).with_for_update(of=table))
+            case "lock_all":
+                mine = and_(table.c.id == any_(_IDS), owns)
+                return Query(select(*self._columns).where(mine).order_by(table.c.id).with_for_update(of=table))
             case "insert":
                 inside = owns.cast(Boolean).label("inside")
                 return Query(insert(table).values(given).returning(*self._columns, inside))

@@ -5,18 +5,18 @@ that was being read while something changed is not kept.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, Uuid, bindparam, select
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, bindparam, select
 
 from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Address, Lineage, RoleBinding, Scope
 from actions.model import NAME_PATTERN
 from actions.vocabulary import ScopeType
 from server.repositories.channel import Channel
-from server.repositories.database import Database, Query
+from server.repositories.database import Database, Query, Row
 from server.repositories.rows import domains, keypairs, projects, role_bindings, users
 
 T = TypeVar("T")
@@ -51,16 +51,19 @@ _PROJECT = Query(
     select(projects.c.domain_id, projects.c.deleted_at.is_not(None).label("deleted")).where(_by(projects.c.id))
 )
 _USER = Query(select(users.c.domain_id, users.c.deleted_at.is_not(None).label("deleted")).where(_by(users.c.id)))
-_BINDINGS = Query(
+_HELD = (
     select(
+        role_bindings.c.user_id,
         role_bindings.c.role,
         role_bindings.c.domain_id,
         role_bindings.c.project_id,
         role_bindings.c.expires_at,
     )
-    .where(_by(role_bindings.c.user_id), role_bindings.c.deleted_at.is_(None))
+    .where(role_bindings.c.deleted_at.is_(None))
     .order_by(role_bindings.c.created_at, role_bindings.c.id)
 )
+_BINDINGS = Query(_HELD.where(_by(role_bindings.c.user_id)))
+_BINDINGS_OF = Query(_HELD.where(role_bindings.c.user_id == any_(bindparam("users", type_=ARRAY(Uuid)))))
 _USABLE = (
     keypairs.c.is_active
     & keypairs.c.deleted_at.is_(None)
@@ -115,12 +118,27 @@ class CachedDirectory:
         key = ("bindings", str(principal_id))
         return await self._answer(key, lambda: self._read_bindings(principal_id)) or ()
 
+    async def bindings_of(self, principals: Collection[UUID]) -> Mapping[UUID, tuple[RoleBinding, ...]]:
+        """The same for many users: what memory does not hold is read in one go, and not kept."""
+        found = {one: self._remembered_bindings(one) for one in principals}
+        missing = [one for one, bindings in found.items() if bindings is None]
+        held: dict[UUID, list[RoleBinding]] = {one: [] for one in missing}
+        if missing:
+            for row in await self._database.fetch(_BINDINGS_OF, {"users": missing}):
+                held[row["user_id"]].append(_binding(row))
+        return {one: tuple(held[one]) if bindings is None else bindings for one, bindings in found.items()}
+
+    def _remembered_bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...] | None:
+        if not self._channel.trusted:
+            self._asked("bindings", "bypass")
+            return None
+        found = cast("tuple[RoleBinding, ...] | None", self._cache.get(("bindings", str(principal_id))))
+        self._asked("bindings", "miss" if found is None else "hit")
+        return found
+
     async def _read_bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]:
         rows = await self._database.fetch(_BINDINGS, {"key": principal_id})
-        return tuple(
-            RoleBinding(row["role"], _binding_lineage(row["domain_id"], row["project_id"]), row["expires_at"])
-            for row in rows
-        )
+        return tuple(_binding(row) for row in rows)
 
     async def locate(self, entity: str, key: str) -> Lineage | None:
         identity = _uuid(key)
@@ -212,6 +230,10 @@ class CachedDirectory:
 
 def _belongs(value: object, user: str) -> bool:
     return isinstance(value, StoredCredential) and str(value.user_id) == user
+
+
+def _binding(row: Row) -> RoleBinding:
+    return RoleBinding(row["role"], _binding_lineage(row["domain_id"], row["project_id"]), row["expires_at"])
 
 
 def _binding_lineage(domain_id: UUID | None, project_id: UUID | None) -> Lineage:

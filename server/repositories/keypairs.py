@@ -1,10 +1,10 @@
 """Key pairs in the database. Their secrets are sealed; no standard statement reads one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, DateTime, Integer, Uuid, bindparam, column, func, not_, select, update
+from sqlalchemy import ARRAY, DateTime, Integer, Uuid, any_, bindparam, column, func, not_, select, update
 
 from actions.entities.keypair import KEYPAIRS, Keypair
 from actions.vocabulary import ScopeType
@@ -52,6 +52,16 @@ class KeypairRepository(Repository[Keypair]):
         self._hold_user = Query(
             select(users.c.id).where(users.c.id == bindparam("user", type_=Uuid)).with_for_update(key_share=True)
         )
+        named = keypairs.c.id == any_(bindparam("keys", type_=ARRAY(Uuid)))
+        self._hold_users = {
+            scope_type: Query(
+                select(users.c.id)
+                .where(users.c.id.in_(select(keypairs.c.user_id).where(named, owned)))
+                .order_by(users.c.id)
+                .with_for_update(key_share=True)
+            )
+            for scope_type, owned in self._owns.items()
+        }
 
     async def tally(self, unit: Unit, uses: Sequence[tuple[UUID, int, datetime]]) -> int:
         """Add to the counts of use. No version moves: nobody's change should fail because a key was used."""
@@ -62,6 +72,10 @@ class KeypairRepository(Repository[Keypair]):
     async def choosing_default(self, unit: Unit, user: UUID) -> None:
         """Call before a key pair becomes the default: two that are chosen at once take turns."""
         await unit.read(self._hold_user, user=user)
+
+    async def hold_users(self, unit: Unit, keypairs: Collection[UUID]) -> None:
+        """The same, for the users of key pairs that the scope owns."""
+        await unit.read_all(self._hold_users[unit.permit.lineage.scope.type], keys=list(keypairs))
 
     async def only_default(self, unit: Unit, user: UUID, keypair: UUID) -> None:
         """Make one key pair the user's only default."""

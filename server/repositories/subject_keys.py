@@ -1,20 +1,25 @@
 """The keys that personal data in the audit log is sealed under: one a person, wrapped by the key ring."""
 
 import os
+from collections.abc import Collection, Mapping
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import ARRAY, LargeBinary, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from audit.redaction import KEY_BYTES
 from server.repositories.database import Database, Query
 from server.repositories.rows import subject_keys
 
-_READ = Query(select(subject_keys.c.wrapped).where(subject_keys.c.subject_id == bindparam("subject", type_=Uuid)))
+_SUBJECTS = bindparam("subjects", type_=ARRAY(Uuid))
+_WRAPPED = bindparam("wrapped", type_=ARRAY(LargeBinary))
+_READ = Query(
+    select(subject_keys.c.subject_id, subject_keys.c.wrapped).where(subject_keys.c.subject_id == any_(_SUBJECTS))
+)
 _MAKE = Query(
     insert(subject_keys)
-    .values(subject_id=bindparam("subject", type_=Uuid), wrapped=bindparam("wrapped"))
+    .from_select(["subject_id", "wrapped"], select(func.unnest(_SUBJECTS), func.unnest(_WRAPPED)))
     .on_conflict_do_nothing()
 )
 
@@ -31,13 +36,21 @@ class SubjectKeys:
         self._database = database
         self._ring = ring
 
-    async def subject_key(self, subject: UUID) -> bytes:
-        purpose = f"subject:{subject}"
-        row = await self._database.fetchrow(_READ, {"subject": subject})
-        if row is None:
-            wrapped = self._ring.seal(os.urandom(KEY_BYTES), purpose)
-            await self._database.fetch(_MAKE, {"subject": subject, "wrapped": wrapped})
-            row = await self._database.fetchrow(_READ, {"subject": subject})
-        if row is None:
+    async def subject_keys(self, subjects: Collection[UUID]) -> Mapping[UUID, bytes]:
+        found = await self._read(subjects)
+        # Made in the order of their ids: two who make the same ones at once would wait for each other.
+        if missing := sorted(subject for subject in subjects if subject not in found):
+            wrapped = [self._ring.seal(os.urandom(KEY_BYTES), _purpose(subject)) for subject in missing]
+            await self._database.fetch(_MAKE, {"subjects": missing, "wrapped": wrapped})
+            found |= await self._read(missing)
+        if len(found) < len(set(subjects)):
             raise RuntimeError("a subject's key vanished while it was being made")
-        return self._ring.open(row["wrapped"], purpose)
+        return {subject: self._ring.open(key, _purpose(subject)) for subject, key in found.items()}
+
+    async def _read(self, subjects: Collection[UUID]) -> dict[UUID, bytes]:
+        rows = await self._database.fetch(_READ, {"subjects": list(subjects)})
+        return {row["subject_id"]: row["wrapped"] for row in rows}
+
+
+def _purpose(subject: UUID) -> str:
+    return f"subject:{subject}"

@@ -2,26 +2,34 @@
 together with its audit record and the digest of the request's signature.
 
 It starts without a transaction: reads run on their own, and a handler that makes one guarded change writes it with
-``write_alone``, record and all in a single statement. A handler that needs more calls ``begin`` first. What became of
-a COMMIT whose connection broke is found out by ``server.repositories.fate``.
+``write_alone``, record and all in a single statement. A handler that needs more calls ``begin`` first; a batch does
+each of its items in a ``part`` (``server.repositories.batch``). What became of a COMMIT whose connection broke is found
+out by ``server.repositories.fate``.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, bindparam, insert, literal_column, select
-from sqlalchemy.sql.dml import Delete, Insert, Update
-
 from actions.action import Lineage, Permit, PermitMisused, RoleBinding, Scope
-from actions.errors import Conflict, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Unauthenticated, Unavailable
+from actions.errors import (
+    ChamberlainError,
+    Conflict,
+    Denied,
+    Fault,
+    Invalid,
+    NotFound,
+    OutcomeUnknown,
+    Unauthenticated,
+    Unavailable,
+)
 from actions.hooks import FieldChange, Outcome, Result
 from actions.vocabulary import Effect
-from audit.log import COLUMN_NAMES, audit_record
+from audit.log import INSERT_MANY, columns_of
 from audit.record import Phase, Record
 from server.repositories.database import (
     WRITE_SECONDS,
@@ -33,42 +41,23 @@ from server.repositories.database import (
     is_connection_loss,
 )
 from server.repositories.fate import Fates
-from server.repositories.rows import request_signatures
+from server.repositories.recorded import INSERT_SIGNATURE, SIGNATURE_EXISTS, record_values
 
 T = TypeVar("T")
 
-_INSERT_RECORD = Query(insert(audit_record).values({name: bindparam(f"r_{name}") for name in COLUMN_NAMES}))
-_INSERT_SIGNATURE = Query(insert(request_signatures).values(digest=bindparam("digest")))
-_SIGNATURE_EXISTS = Query(select(request_signatures.c.at).where(request_signatures.c.digest == bindparam("digest")))
-
-
-def with_record(change: Update | Insert | Delete) -> Query:
-    """A change that writes its own record and signature: if the change touches no row, nothing is written at all."""
-    changed = change.cte("change")
-    columns = [bindparam(f"r_{name}", type_=audit_record.c[name].type) for name in COLUMN_NAMES]
-    record = (
-        insert(audit_record)
-        .from_select(COLUMN_NAMES, select(*columns).select_from(changed))
-        .returning(literal_column("1"))
-        .cte("record")
-    )
-    digest = bindparam("digest", type_=LargeBinary)
-    signature = (
-        insert(request_signatures)
-        .from_select(["digest"], select(digest).select_from(changed).where(digest.is_not(None)))
-        .returning(literal_column("1"))
-        .cte("signature")
-    )
-    return Query(select(changed).add_cte(record, signature))
+_SAVEPOINT, _UNDO = "SAVEPOINT item", "ROLLBACK TO SAVEPOINT item"
+_NEXT_SAVEPOINT = f"RELEASE SAVEPOINT item; {_SAVEPOINT}"
 
 
 class Recording(Protocol):
     async def record(self, outcome: Outcome, phase: Phase = ..., result: Result | None = ...) -> Record: ...
+    async def records(self, outcomes: Sequence[Outcome], phase: Phase, foretold: Result) -> list[Record]: ...
     async def close(self, outcome: Outcome, result: Result) -> None: ...
 
 
 class HeldRoles(Protocol):
     async def bindings(self, principal_id: UUID) -> tuple[RoleBinding, ...]: ...
+    async def bindings_of(self, principals: Collection[UUID]) -> Mapping[UUID, tuple[RoleBinding, ...]]: ...
     async def locate(self, entity: str, key: str) -> Lineage | None: ...
     def forget(self, *keys: object) -> None: ...
 
@@ -84,6 +73,7 @@ class Unit:
         self.outcome = outcome
         self._phase = phase
         self._units = units
+        self.directory: HeldRoles = units.directory
         self._transaction: Connection | None = None
         self._stack: AsyncExitStack | None = None
         self._dirty = self._ended = False
@@ -91,6 +81,8 @@ class Unit:
         self._cleared = controls is None or bool(controls.fields)
         self._reached = False
         self._stale: list[object] = []
+        self._rows: dict[UUID, Row] = {}
+        self._attempting = False
         scope = permit.lineage.scope
         self._scope: Mapping[str, object] = {"scope_id": scope.id, "principal_id": permit.action.principal.id}
 
@@ -127,6 +119,14 @@ class Unit:
 
     async def write(self, query: Query, **values: object) -> Row | None:
         """Write inside the transaction; the record follows at the end."""
+        self._rows.clear()  # who knows which of them it changes
+        return await self._write(query, values)
+
+    async def write_row(self, query: Query, key: UUID, /, **values: object) -> Row | None:
+        """The same, where no other row is changed than the one whose ``id`` is ``key``."""
+        return await self._write(query, {**values, "id": key})
+
+    async def _write(self, query: Query, values: dict[str, object]) -> Row | None:
         if self._transaction is None:
             raise PermitMisused("a write outside a transaction would go unrecorded")
         values.update(self._scope)
@@ -146,7 +146,7 @@ class Unit:
         self._check_cleared()
         record = await self._units.recorder.record(self.outcome, self._phase, self._foretold)
         values.update(self._scope)
-        values.update(_record_values(record), digest=self.permit.action.context.replay_digest)
+        values.update(record_values(record), digest=self.permit.action.context.replay_digest)
         async with self._units.database.connection() as connection:
             work = connection.fetchrow(query.sql, *query.arguments(values))
             row, lost = await self._to_the_end(connection, work, lambda row: row is not None)
@@ -190,7 +190,7 @@ class Unit:
         self._cleared = self._reached = True
         if principal_id == self.permit.action.principal.id:
             return
-        held = await self._units.directory.bindings(principal_id)
+        held = await self.directory.bindings(principal_id)
         if over is not None:
             held = tuple(binding for binding in held if binding.lineage.contains(over))
         if not self.permit.authority.covers(held):
@@ -211,7 +211,7 @@ class Unit:
         """Whether a scope, or one that contains it, is soft-deleted or gone."""
         if scope.id is None:
             return False
-        place = await self._units.directory.locate(scope.type.value, str(scope.id))
+        place = await self.directory.locate(scope.type.value, str(scope.id))
         return place is None or place.deleted
 
     def require_grant(self, role: str, lineage: Lineage, until: datetime | None) -> None:
@@ -227,24 +227,70 @@ class Unit:
         if not held:
             raise Denied("the role reaches further than the grantor", "You cannot grant what you do not hold yourself.")
 
+    # -- the parts of a batch ---------------------------------------------------------------------------------------
+
+    @property
+    def is_part(self) -> bool:
+        return self.outcome.part_of is not None
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The fields that the action has said it changes."""
+        return frozenset(change.name for change in self.outcome.changes)
+
+    def held_row(self, key: UUID) -> Row | None:
+        """A row that the batch has read and locked, and that nothing has touched since. It is given out once."""
+        return self._rows.pop(key, None)
+
+    def part(self, outcome: Outcome, rows: dict[UUID, Row], directory: HeldRoles) -> "Unit":
+        """A unit of work for one item: under this one's permit and in its transaction, with an account of its own."""
+        belongs = outcome.part_of is not None and outcome.part_of.batch == self.permit.action.id
+        if self._transaction is None or not belongs:
+            raise PermitMisused("a part belongs to the transaction of its batch, and to no other")
+        part = Unit(self.permit, outcome, self._phase, self._units, self._deadline)
+        part._transaction, part._rows, part.directory = self._transaction, rows, directory
+        return part
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """What fails in the block is undone, and the transaction goes on. One attempt follows another; none nest."""
+        connection = self._transaction
+        assert connection is not None  # a batch has begun  # noqa: S101
+        with errors():  # the savepoint of the attempt before is given up in the same round trip
+            await connection.execute(_NEXT_SAVEPOINT if self._attempting else _SAVEPOINT)
+        self._attempting = True
+        try:
+            yield
+        except ChamberlainError:
+            with errors():
+                await connection.execute(_UNDO)
+            raise
+
+    def absorb(self, part: "Unit") -> None:
+        """Take over what an item has done, once it is done."""
+        if part._dirty:
+            part._check_cleared()
+        self._stale.extend(part._stale)
+
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def commit(self) -> None:
-        """Write the record and the signature into the transaction, and commit. Where nothing was changed there is
-        nothing to do, unless it is an intent or its outcome: those are told even if they change no row."""
-        if self._ended or (self._phase is Phase.DONE and not self._dirty):
+        """Write the records and the signature into the transaction, and commit. Where nothing was changed there is
+        nothing to do, unless it is a batch, an intent or its outcome: those are told even if they change no row."""
+        parts = self.outcome.parts
+        if self._ended or (self._phase is Phase.DONE and not (self._dirty or parts)):
             return
         await self.begin()
         connection = self._transaction
         assert connection is not None  # noqa: S101
-        self._check_cleared()
-        record = await self._units.recorder.record(self.outcome, self._phase, self._foretold)
-        values = _record_values(record)
+        if self._dirty or not parts:
+            self._check_cleared()
+        records = await self._units.recorder.records([self.outcome, *parts], self._phase, self._foretold)
         digest = self.permit.action.context.replay_digest
         with errors():
             if digest is not None and self._phase is not Phase.OUTCOME:
-                await connection.execute(_INSERT_SIGNATURE.sql, digest)
-            await connection.execute(_INSERT_RECORD.sql, *_INSERT_RECORD.arguments(values))
+                await connection.execute(INSERT_SIGNATURE.sql, digest)
+            await connection.execute(INSERT_MANY, *columns_of(records))
         self._transaction = None
         await self._to_the_end(connection, connection.execute("COMMIT"), lambda _: True)
 
@@ -362,8 +408,4 @@ class Units:
 
     async def _spent(self, digest: bytes | None) -> bool:
         """Whether a request of this signature has made its change already."""
-        return digest is not None and await self.database.fetchrow(_SIGNATURE_EXISTS, {"digest": digest}) is not None
-
-
-def _record_values(record: Record) -> dict[str, object]:
-    return {f"r_{name}": value for name, value in zip(COLUMN_NAMES, record.row(), strict=True)}
+        return digest is not None and await self.database.fetchrow(SIGNATURE_EXISTS, {"digest": digest}) is not None

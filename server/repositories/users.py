@@ -1,8 +1,9 @@
 """Users in the database, and the guard of the last superadmin."""
 
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Uuid, and_, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import ARRAY, Uuid, and_, any_, bindparam, delete, func, literal_column, or_, select, update
 
 from actions.directory import SUPERADMIN
 from actions.entities.user import USERS, User, UserStatus
@@ -30,6 +31,16 @@ class UserRepository(Repository[User]):
         )
         self._password = Query(select(users.c.password_hash).where(users.c.id == _USER, users.c.id == SCOPE))
         self._access_keys = Query(select(keypairs.c.access_key).where(keypairs.c.user_id == _USER))
+        theirs = any_(bindparam("users", type_=ARRAY(Uuid)))
+        self._hold_keypairs = Query(
+            select(keypairs.c.id).where(keypairs.c.user_id == theirs).order_by(keypairs.c.id).with_for_update()
+        )
+        self._hold_bindings = Query(
+            select(role_bindings.c.id)
+            .where(or_(role_bindings.c.user_id == theirs, role_bindings.c.granted_by == theirs))
+            .order_by(role_bindings.c.id)
+            .with_for_update()
+        )
         self._purge_keypairs = Query(delete(keypairs).where(keypairs.c.user_id == _USER))
         self._purge_bindings = Query(delete(role_bindings).where(role_bindings.c.user_id == _USER))
         self._forget_grantor = Query(
@@ -57,6 +68,11 @@ class UserRepository(Repository[User]):
 
     async def access_keys(self, unit: Unit, user: UUID) -> list[str]:
         return [row["access_key"] for row in await unit.read_all(self._access_keys, user=user)]
+
+    async def hold_belongings(self, unit: Unit, users: Collection[UUID]) -> None:
+        """Lock what goes with users when they are purged, in the order in which a batch of it would."""
+        for query in (self._hold_keypairs, self._hold_bindings):
+            await unit.read_all(query, users=list(users))
 
     async def purge_belongings(self, unit: Unit, user: UUID) -> None:
         """Remove what goes with a user: its key pairs and bindings."""

@@ -4,25 +4,30 @@ A service pairs every declared spec of its entity with a handler. It reads and w
 unit of work alone, and says what an action targets and changes by doing so.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel
 
 from actions.action import Lineage
+from actions.batch import BatchItem, BatchResult, ChangeItem, ItemResult, order_of, problem_of
 from actions.errors import Conflict, Fault, Invalid
-from actions.model import Kept
+from actions.hooks import Outcome
+from actions.model import Kept, Nothing
 from actions.processor import Given, Handler, Offer, Prepare
 from actions.query import to_querier
 from actions.standard import Spec
-from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Operation, ScopeType
+from actions.vocabulary import BATCHES, CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Operation, ScopeType
 from audit.record import new_id
 from server.repositories.base import Repository
+from server.repositories.batch import Items
 from server.repositories.database import Row
 from server.repositories.unit import Unit
 
 Item = TypeVar("Item", bound=Kept)
+Changes: TypeAlias = Mapping[UUID, Mapping[str, object]]
 ATTEMPTS = 2
 """A change that finds its row changed since it was read is tried once more."""
 
@@ -37,6 +42,7 @@ class Service(Generic[Item]):
     def handlers(self) -> Mapping[Operation, Handler[Unit]]:
         """The handler of each operation; an entity adds its own to the standard ones."""
         return {
+            **dict.fromkeys(BATCHES.values(), self.batch),
             CREATE: self.create,
             GET: self.get,
             SEARCH: self.search,
@@ -61,6 +67,13 @@ class Service(Generic[Item]):
         """The columns of a new row, its id apart. It lies where the address says; what is not given starts as the
         table has it."""
         return {**given.input.model_dump(exclude_none=True), **self.repository.place(unit.permit.lineage)}
+
+    async def hold(self, unit: Unit, wanted: Changes) -> None:
+        """Take the locks that go before those of the rows themselves: everyone takes them in this order, a batch for
+        all of its items at once. ``wanted`` are the columns to be changed, by the id of the row."""
+
+    async def hold_belongings(self, unit: Unit, keys: Collection[UUID]) -> None:
+        """Take the locks that go after those of the rows, which are about to be purged."""
 
     async def after_create(self, unit: Unit, row: Row) -> None: ...
 
@@ -122,8 +135,11 @@ class Service(Generic[Item]):
         await unit.begin()
         row = await self.repository.own(unit, given.target_id)
         await self._guard_account(unit, row, frozenset({"id"}))
+        _refuse_other_version(row, given)
         if not row["deleted"]:
             raise Conflict("Only what has been deleted can be purged.", reason="not-deleted")
+        if not unit.is_part:
+            await self.hold_belongings(unit, (given.target_id,))
         await self.before_purge(unit, row)
         unit.makes_stale(*self.stale(row, self.repository.columns))
         await self.repository.purge(unit, row)
@@ -131,13 +147,15 @@ class Service(Generic[Item]):
 
     async def change(self, unit: Unit, given: Given[Any], values: Mapping[str, object]) -> Row:
         """Read a row that the scope owns, hold it to the rules, change it; once more if it changed meanwhile."""
-        if self.needs_transaction(values):
+        if self.needs_transaction(values) and not unit.is_part:
             await unit.begin()
+            await self.hold(unit, {given.target_id: values})
         for _ in range(ATTEMPTS):
             row = await self.repository.own(unit, given.target_id)
             _refuse_if_settled(row, values)
             await unit.refuse_in_deleted(self.lies_within(row))
             await self._guard_account(unit, row, frozenset(values))
+            _refuse_other_version(row, given)
             await self.before_change(unit, row, values)
             if not values:
                 return row
@@ -147,6 +165,36 @@ class Service(Generic[Item]):
                 await self.after_change(unit, changed)
                 return changed
         raise Conflict("It is being changed by others just now. Try again.", reason="version-clash")
+
+    async def batch(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        """Law 9: every row is locked first, in the order of their ids; then each item is done by the handler of the
+        one operation, in that order, too."""
+        each = unit.permit.action.spec.each
+        assert each is not None  # the catalogue gives this handler to batches alone  # noqa: S101
+        items = given.input.items
+        await unit.begin()
+        wanted = {item.id: _wanted(each.operation, item) for item in items}
+        if any(self.needs_transaction(values) for values in wanted.values()):
+            await self.hold(unit, wanted)
+        rows = await self.repository.own_all(unit, list(wanted))
+        if each.operation == PURGE:
+            await self.hold_belongings(unit, rows.keys())
+        run, handler = Items(unit, rows), self.handlers()[each.operation]
+        if each.controls_principal is not None:
+            owners = (self.repository.lineage(row).id_of(ScopeType.USER) for row in rows.values())
+            await run.expect({owner for owner in owners if owner is not None})
+        done: dict[int, BaseModel | None] = {}
+        for place in order_of(items):
+            if unit.outcome.parts[place].error is None:
+                item = items[place]
+                alone = Given(_change(item), str(item.id), version=item.version)
+                done[place] = await run.do(place, handler, alone)
+        result = ItemResult[each.output]  # type: ignore[name-defined]
+        return BatchResult[each.output](  # type: ignore[name-defined]
+            items=[
+                _told(result, item.id, unit.outcome.parts[place], done.get(place)) for place, item in enumerate(items)
+            ]
+        )
 
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
         """Law 5, wherever the spec says that an account could be taken over."""
@@ -162,6 +210,28 @@ class Service(Generic[Item]):
         faults = [Fault(f"/{name}", "cannot be null") for name in named if getattr(given.input, name) is None]
         if faults:
             raise Invalid("The input is not valid.", errors=faults)
+
+
+def _change(item: BatchItem) -> BaseModel:
+    """What the operation on this one thing takes as its input."""
+    return item.change if isinstance(item, ChangeItem) else Nothing()
+
+
+def _wanted(operation: Operation, item: BatchItem) -> Mapping[str, object]:
+    """The columns that an item is going to change."""
+    return {"deleted_at": None} if operation == DELETE else _change(item).model_dump(exclude_unset=True)
+
+
+def _refuse_other_version(row: Row, given: Given[Any]) -> None:
+    if given.version is not None and row["version"] != given.version:
+        raise Conflict(f"It has version {row['version']} now.", reason="version-mismatch")
+
+
+def _told(result: type[ItemResult[Any]], key: UUID, account: Outcome, done: BaseModel | None) -> ItemResult[Any]:
+    if account.error is None:
+        return result(id=key, status=200, result=done)
+    problem = problem_of(account.error, account.action.spec.code_prefix)
+    return result(id=key, status=problem.status, problem=problem)
 
 
 def _refuse_if_settled(row: Row, values: Mapping[str, object]) -> None:

@@ -7,7 +7,7 @@ from server.repositories.database import Row
 from server.repositories.domains import DomainRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
-from server.services.base import Service
+from server.services.base import Changes, Service
 
 
 class DomainService(Service[Domain]):
@@ -19,12 +19,11 @@ class DomainService(Service[Domain]):
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
         return "deleted_at" in values
 
-    async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
-        if "deleted_at" in values:
-            await self._users.guard_superadmins(unit)
+    async def hold(self, unit: Unit, wanted: Changes) -> None:
+        await self._users.guard_superadmins(unit)
 
     async def after_change(self, unit: Unit, row: Row) -> None:
-        if unit.in_transaction:
+        if row["deleted"]:
             await self._users.keep_a_superadmin(unit)
 
     async def before_purge(self, unit: Unit, row: Row) -> None:

@@ -14,7 +14,7 @@ from server.keyring import KeyRing
 from server.repositories.database import Row
 from server.repositories.keypairs import KeypairRepository
 from server.repositories.unit import Unit
-from server.services.base import Service
+from server.services.base import Changes, Service
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
@@ -70,14 +70,6 @@ class KeypairService(Service[Keypair]):
             await self._keypairs.only_default(unit, user, row["id"])
         return self._issued(row, secret)
 
-    async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        if given.input.is_default:
-            # The user is held before any of its key pairs, by everyone in that order.
-            row = await self.repository.own(unit, given.target_id)
-            await unit.begin()
-            await self._keypairs.choosing_default(unit, row["user_id"])
-        return await super().update(unit, given)
-
     async def rotate(self, unit: Unit, given: Given[Any]) -> BaseModel:
         secret = new_secret_key()
         row = await self.repository.own(unit, given.target_id)
@@ -98,8 +90,12 @@ class KeypairService(Service[Keypair]):
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
         return bool(values.get("is_default"))
 
+    async def hold(self, unit: Unit, wanted: Changes) -> None:
+        """A user is held before any of its key pairs. A default that is chosen changes the one before it, too."""
+        await self._keypairs.hold_users(unit, wanted.keys())
+
     async def after_change(self, unit: Unit, row: Row) -> None:
-        if unit.in_transaction and row["is_default"]:
+        if row["is_default"] and "is_default" in unit.changed:
             await self._keypairs.only_default(unit, row["user_id"], row["id"])
 
     def stale(self, row: Row, changed: Set[str]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The rules of users: membership comes with creation, the last superadmin stays, passwords never leave."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -33,11 +34,13 @@ from server.repositories.database import Row
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
-from server.services.base import Service
+from server.services.base import Changes, Service
 
 MEMBER = "domain_member"
 _NAMESAKES = 10
 """So many users of one name in different domains, or of one address in different cases, are looked at."""
+_IN_OR_OUT = frozenset({"status", "deleted_at"})
+"""What decides whether a user gets in at all."""
 
 
 class UserService(Service[User]):
@@ -93,15 +96,17 @@ class UserService(Service[User]):
         unit.outcome.changes += (FieldChange("role", None, MEMBER),)
 
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
-        return bool({"status", "deleted_at"} & values.keys())
+        return bool(_IN_OR_OUT & values.keys())
 
-    async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
-        if self.needs_transaction(values):
-            await self._users.guard_superadmins(unit)
+    async def hold(self, unit: Unit, wanted: Changes) -> None:
+        await self._users.guard_superadmins(unit)
 
     async def after_change(self, unit: Unit, row: Row) -> None:
-        if unit.in_transaction and (row["deleted"] or row["status"] != UserStatus.ACTIVE):
+        if _IN_OR_OUT & unit.changed and (row["deleted"] or row["status"] != UserStatus.ACTIVE):
             await self._users.keep_a_superadmin(unit)
+
+    async def hold_belongings(self, unit: Unit, keys: Collection[UUID]) -> None:
+        await self._users.hold_belongings(unit, keys)
 
     async def before_purge(self, unit: Unit, row: Row) -> None:
         unit.makes_stale(*(f"credential:{key}" for key in await self._users.access_keys(unit, row["id"])))

@@ -226,3 +226,113 @@ class StandardSuite:
     def turn(self, place: int) -> Thing:
         """The same field, another value at each turn."""
         raise NotImplementedError
+
+    # -- batches: law 9, of every entity and in every scope ---------------------------------------------------------
+
+    def batches(self) -> list[Spec]:
+        return [spec for spec in self.specs if spec.each is not None]
+
+    def item(self, spec: Spec, id: object, **more: object) -> Thing:
+        """One item of a batch: what is to be changed of it, where the batch changes anything."""
+        changes = spec.each is not None and spec.each.operation == UPDATE
+        return {"id": str(id), **({"change": self.change(spec.scope_type)} if changes else {}), **more}
+
+    async def some(self, world: World, spec: Spec, count: int) -> list[Thing]:
+        """Things that a batch can be done to, as they are kept: deleted ones, where it purges."""
+        assert spec.each is not None
+        made = [await self.new(world, spec.scope_type) for _ in range(count)]
+        if spec.each.operation == PURGE:
+            for thing in made:
+                await world.root.delete(self.url(world, DELETE, ScopeType.ADMIN, thing))
+        return [await self.kept(world, thing) for thing in made]
+
+    async def kept(self, world: World, thing: Thing) -> Thing:
+        answer = await world.root.send("GET", self.url(world, GET, ScopeType.ADMIN, thing))
+        return dict(answer.json())
+
+    async def assert_done(self, world: World, spec: Spec, thing: Thing, told: Thing) -> None:
+        """One item of an answer tells of a thing what one request for it alone would have."""
+        assert spec.each is not None
+        assert (told["id"], told["status"], told["problem"]) == (thing["id"], 200, None)
+        result, now = told["result"], await self.kept(world, thing)
+        if spec.each.operation == PURGE:
+            assert (result, now["status"]) == (thing, 404)
+            return
+        assert (result["id"], result["version"]) == (thing["id"], thing["version"] + 1)
+        assert result["deleted"] == now["deleted"] == (spec.each.operation == DELETE)
+        if spec.each.operation == UPDATE:
+            assert self.change(spec.scope_type).items() <= result.items()
+        assert now["version"] >= result["version"]  # a later item may have changed it once more
+
+    async def test_a_batch_does_to_each_what_is_done_to_one_alone(self, world: World) -> None:
+        for spec in self.batches():
+            things = await self.some(world, spec, 5)
+            path, nothing = self.path(world, spec, things[0]), uuid4()
+
+            everything = [self.item(spec, thing["id"]) for thing in things]
+            problem = await world.root.post(path, {"items": [*everything, self.item(spec, nothing)]}, expect=422)
+            assert problem["code"].endswith(f"-{spec.operation.word.replace('_', '-')}-item-not-found"), spec.name
+            assert problem["errors"] == [{"pointer": "/items/5/id", "message": "names nothing here"}]
+            late = [
+                self.item(spec, thing["id"], version=thing["version"] + place) for place, thing in enumerate(things)
+            ]
+            problem = await world.root.post(path, {"items": late[:2]}, expect=409)
+            assert problem["code"].endswith("-version-mismatch"), spec.name
+            assert [fault["pointer"] for fault in problem["errors"]] == ["/items/1/version"]
+            assert [await self.kept(world, thing) for thing in things] == things, "what fails leaves nothing"
+
+            given = {"items": [everything[1], self.item(spec, nothing), late[4], late[0]], "mode": "partial"}
+            done, absent, other, exact = (await world.root.post(path, given))["items"]
+            await self.assert_done(world, spec, things[1], done)
+            await self.assert_done(world, spec, things[0], exact)
+            assert (absent["status"], absent["result"], absent["problem"]["status"]) == (404, None, 404)
+            assert (other["status"], other["result"]) == (409, None)
+            assert [fault["pointer"] for fault in other["problem"]["errors"]] == ["/items/2/version"]
+            assert await self.kept(world, things[4]) == things[4]
+
+            told = await world.root.post(path, {"items": everything[2:4]})
+            for thing, item in zip(things[2:4], told["items"], strict=True):
+                await self.assert_done(world, spec, thing, item)
+
+    async def test_a_batch_names_each_thing_once_and_as_it_is_spelled(self, world: World) -> None:
+        thing = await self.new(world, ScopeType.ADMIN)
+        before = await self.kept(world, thing)
+        for spec in self.batches():
+            if spec.scope_type is not ScopeType.ADMIN:
+                continue
+            path, good = self.path(world, spec, thing), self.item(spec, thing["id"])
+            for items, pointers in (
+                ([], ["/items"]),
+                ([self.item(spec, uuid4()) for _ in range(101)], ["/items"]),
+                ([good, self.item(spec, uuid4()), self.item(spec, thing["id"].upper())], ["/items/2/id"]),
+                ([good, *(self.item(spec, id) for id in ("nonsense", uuid4().hex))], ["/items/1/id", "/items/2/id"]),
+                ([good, {**self.item(spec, uuid4()), "surprise": 1}], ["/items/1/surprise"]),
+                ([{**good, "version": 0}], ["/items/0/version"]),
+                ([{**good, "version": True}], ["/items/0/version"]),
+            ):
+                problem = await world.root.post(path, {"items": items}, expect=422)
+                assert [fault["pointer"] for fault in problem["errors"]] == pointers, f"{spec.name}: {problem}"
+            await world.root.post(path, {"items": [good], "mode": "most"}, expect=422)
+        assert await self.kept(world, thing) == before
+
+    async def test_a_batch_tells_where_in_an_item_a_value_is_wrong(self, world: World) -> None:
+        thing = await self.new(world, ScopeType.ADMIN)
+        before = await self.kept(world, thing)
+        for spec in self.batches():
+            if spec.each is None or spec.each.operation != UPDATE or spec.scope_type is not ScopeType.ADMIN:
+                continue
+            path = self.path(world, spec, thing)
+            problem = await world.root.post(
+                path, {"items": [{"id": thing["id"], "change": {"surprise": 1}}]}, expect=422
+            )
+            assert [fault["pointer"] for fault in problem["errors"]] == ["/items/0/change/surprise"]
+            for name in self.required():
+                wrong = {"id": thing["id"], "change": {name: None}}
+                told = [{"pointer": f"/items/1/change/{name}", "message": "cannot be null"}]
+                items = [self.item(spec, uuid4()), wrong]
+                parted = await world.root.post(path, {"items": items, "mode": "partial"})
+                assert [item["status"] for item in parted["items"]] == [404, 422]
+                assert parted["items"][1]["problem"]["errors"] == told
+                problem = await world.root.post(path, {"items": [wrong]}, expect=422)
+                assert [fault["pointer"] for fault in problem["errors"]] == [f"/items/0/change/{name}"]
+        assert await self.kept(world, thing) == before

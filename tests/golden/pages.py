@@ -95,7 +95,7 @@ def ungranted() -> str:
     granted = {
         cell for cell in index.vocabulary for role in index.roles if index.decide(frozenset({role}), cell).allowed
     }
-    names = sorted(spec.name for spec in ALL_SPECS if spec.permission not in granted)
+    names = sorted(spec.name for spec in ALL_SPECS if spec.permission not in granted and spec.each is None)
     return _text(["# The actions that the shipped policy grants to nobody.", *names])
 
 

@@ -17,7 +17,7 @@ from actions.authorization.source import PolicySource, parse
 from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.processor import Handler, Offer, Processor
 from actions.standard import Spec
-from actions.vocabulary import PURGE, ScopeType, vocabulary
+from actions.vocabulary import PURGE, UPDATE, ScopeType, vocabulary
 from server.repositories.unit import Unit
 from tests.world.client import Caller
 from tests.world.world import World
@@ -73,17 +73,28 @@ def path_of(spec: Spec, places: Places, target: object = "") -> str:
 async def request(
     caller: Caller, spec: Spec, places: Places, target: object = "", body: object = None
 ) -> httpx.Response:
-    """Ask for an action over REST, whatever comes of it."""
-    sent = None if spec.operation.reads else body
+    """Ask for an action over REST, whatever comes of it. A batch is asked to do this one thing."""
+    sent = None if spec.operation.reads else aimed(spec, target, body)
     params = {"purge": "1"} if spec.operation == PURGE else None
     return await caller.send(spec.method, path_of(spec, places, target), sent, params)
+
+
+def aimed(spec: Spec, target: object, body: Any) -> Any:
+    """The input that an action takes: ``body``, or for a batch the one item that says the same."""
+    if spec.each is None:
+        return body
+    return {"items": [{"id": str(target), **({"change": body} if spec.each.operation == UPDATE else {})}]}
 
 
 PASSWORD = "another long password"
 
 
 def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
-    """Inputs that the model of an action takes: those that could do harm, each field that can be changed by itself."""
+    """Inputs that the model of an action takes: those that could do harm, each field that can be changed by itself.
+
+    For a batch, those of what it does to each item.
+    """
+    spec = spec.each or spec
     name = f"n{uuid.uuid4().hex[:12]}"
     new_user: dict[str, object] = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
     roles = ("superadmin", "domain_admin", "domain_member", "project_member", "auditor")

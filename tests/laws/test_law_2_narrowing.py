@@ -40,7 +40,7 @@ from tests.world.world import World
 AIMED = [
     spec
     for spec in ALL_SPECS
-    if spec.operation.on_item
+    if (spec.operation.on_item or spec.each is not None)
     and not spec.on_own_scope
     and not spec.internal
     and spec.scope_type is not ScopeType.ADMIN  # nothing lies outside it
@@ -103,7 +103,8 @@ async def test_no_action_reaches_a_row_outside_its_scope_not_even_roots(world: W
             for target in swept.things[place]:
                 body = plausible(spec, world.id("mia"), world.places.research)[0]
                 answer = await request(world.root, spec, swept.places, target, body)
-                assert answer.status_code == 404, f"{spec.name}: {answer.text}"
+                assert answer.status_code == (422 if spec.each else 404), f"{spec.name}: {answer.text}"
+                assert answer.json()["code"].endswith("-not-found"), spec.name
         assert await snapshot(world) == before
 
 

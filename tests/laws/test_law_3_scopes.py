@@ -209,7 +209,7 @@ async def test_in_a_deleted_domain_nothing_is_decided(world: World) -> None:
     assert await snapshot(world) == before
     decided = [spec for spec in ALL_SPECS if spec.scope_type is ScopeType.ADMIN and spec.entity.name == "domain"]
     for spec in decided:
-        if spec.operation.on_item and spec.operation not in (GET, PURGE, RESTORE):
+        if (spec.operation.on_item or spec.each) and (spec.each or spec).operation not in (GET, PURGE, RESTORE):
             body = plausible(spec, world.id("mia"), world.places.research)[0]
             answer = await request(world.root, spec, places, world.places.research, body)
             assert (answer.status_code, answer.json()["code"].rpartition("-")[2]) == (409, "deleted"), spec.name
