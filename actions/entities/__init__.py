@@ -1,6 +1,16 @@
 """The declarations of every entity: what exists, what may be asked of it, and in which scopes."""
 
-from actions.entities import audit_record, domain, installation, keypair, policy, role_binding, user
+from actions.entities import (
+    audit_record,
+    domain,
+    installation,
+    keypair,
+    login,
+    policy,
+    role_binding,
+    signing_key,
+    user,
+)
 from actions.standard import Spec
 from actions.vocabulary import Vocabulary, vocabulary
 
@@ -8,6 +18,8 @@ ALL_SPECS: tuple[Spec, ...] = (
     *domain.SPECS,
     *user.SPECS,
     *keypair.SPECS,
+    *login.SPECS,
+    *signing_key.SPECS,
     *role_binding.SPECS,
     *policy.SPECS,
     *installation.SPECS,

@@ -11,14 +11,24 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import LargeBinary, bindparam, insert, literal_column, select
 from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from actions.action import Lineage, Permit, PermitMisused, RoleBinding
-from actions.errors import Conflict, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Unauthenticated, Unavailable
+from actions.errors import (
+    ChamberlainError,
+    Conflict,
+    Denied,
+    Fault,
+    Invalid,
+    NotFound,
+    OutcomeUnknown,
+    Unauthenticated,
+    Unavailable,
+)
 from actions.hooks import FieldChange, Outcome, Result
 from actions.vocabulary import Effect, ScopeType
 from audit.log import COLUMN_NAMES, audit_record
@@ -219,6 +229,12 @@ class Unit:
         if not held:
             raise Denied("the role reaches further than the grantor", "You cannot grant what you do not hold yourself.")
 
+    async def refuse(self, error: ChamberlainError) -> NoReturn:
+        """Commit what was changed, and refuse all the same: the record tells of the change and of the error."""
+        self.outcome.error = error
+        await self.commit()
+        raise error
+
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def commit(self) -> None:
@@ -259,7 +275,9 @@ class Unit:
 
     @property
     def _foretold(self) -> Result:
-        return Result.PENDING if self._phase is Phase.INTENT else Result.SUCCEEDED
+        if self._phase is Phase.INTENT:
+            return Result.PENDING
+        return Result.SUCCEEDED if self.outcome.error is None else Result.FAILED
 
     def _check_cleared(self) -> None:
         if not self._cleared:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -28,6 +29,7 @@ from actions.vocabulary import CREATE, Operation, ScopeType
 from audit.record import new_id
 from server.passwords import Passwords
 from server.repositories.database import Row
+from server.repositories.logins import LoginRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
@@ -37,10 +39,13 @@ MEMBER = "domain_member"
 
 
 class UserService(Service[User]):
-    def __init__(self, users: UserRepository, bindings: RoleBindingRepository, passwords: Passwords) -> None:
+    def __init__(
+        self, users: UserRepository, bindings: RoleBindingRepository, logins: LoginRepository, passwords: Passwords
+    ) -> None:
         super().__init__(users, SPECS)
         self._users = users
         self._bindings = bindings
+        self._logins = logins
         self._passwords = passwords
 
     def handlers(self) -> Mapping[Operation, Handler[Unit]]:
@@ -88,15 +93,22 @@ class UserService(Service[User]):
         unit.outcome.changes += (FieldChange("role", None, MEMBER),)
 
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
-        return bool({"status", "deleted_at"} & values.keys())
+        return bool({"status", "deleted_at", "password_hash"} & values.keys())
 
     async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
-        if self.needs_transaction(values):
+        if {"status", "deleted_at"} & values.keys():
             await self._users.guard_superadmins(unit)
 
     async def after_change(self, unit: Unit, row: Row) -> None:
         if unit.in_transaction and (row["deleted"] or row["status"] != UserStatus.ACTIVE):
             await self._users.keep_a_superadmin(unit)
+            await self.end_logins(unit, row["id"])
+
+    async def end_logins(self, unit: Unit, user: UUID) -> None:
+        """End a user's logins, that of the request itself apart: whoever knew the old password may be in there."""
+        if ended := await self._logins.end_all(unit, user, unit.permit.action.principal.login):
+            unit.outcome.changes += (FieldChange("logins_ended", None, ended),)
+        unit.makes_stale(f"user:{user}")
 
     async def before_purge(self, unit: Unit, row: Row) -> None:
         unit.makes_stale(*(f"credential:{key}" for key in await self._users.access_keys(unit, row["id"])))
@@ -113,7 +125,9 @@ class UserService(Service[User]):
             "password_changed_at": datetime.now(UTC),
             "need_password_change": True,
         }
-        return self.repository.item(await self.change(unit, given, values))
+        row = await self.change(unit, given, values)
+        await self.end_logins(unit, row["id"])
+        return self.repository.item(row)
 
     async def change_password(self, unit: Unit, given: Given[Any]) -> BaseModel:
         stored = await self._users.password_hash(unit, given.target_id)
@@ -131,7 +145,9 @@ class UserService(Service[User]):
             "password_changed_at": datetime.now(UTC),
             "need_password_change": False,
         }
-        return self.repository.item(await self.change(unit, given, values))
+        row = await self.change(unit, given, values)
+        await self.end_logins(unit, row["id"])
+        return self.repository.item(row)
 
     async def check(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return Authorized(echo=given.input.echo)
@@ -147,7 +163,8 @@ class UserService(Service[User]):
         return Identity(
             id=row["id"],
             username=row["username"],
-            access_key=principal.credential,
+            access_key=None if principal.login else principal.credential,
+            login_id=principal.login,
             domain_id=row["domain_id"],
             bindings=[
                 HeldRole(role=held.role, expires_at=held.expires_at, **_scope(held.lineage.scope))

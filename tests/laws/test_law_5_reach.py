@@ -17,8 +17,7 @@ from actions.standard import Spec
 from actions.vocabulary import DELETE, PURGE, Controls, ScopeType
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
-from server.services.catalogue import build
-from tests.laws.support import Places, action, edited, persona, pipeline, plausible, request, spec_named
+from tests.laws.support import Places, action, catalogue, edited, persona, pipeline, plausible, request, spec_named
 from tests.world.client import Caller
 from tests.world.stage import Persona
 from tests.world.world import World
@@ -350,7 +349,7 @@ async def test_the_last_two_superadmins_cannot_be_removed_at_once(world: World, 
     )
     decided = asyncio.Barrier(2)
     done = [asyncio.Event(), asyncio.Event()]
-    offers: Any = build(object(), world.app.ring, world.app.policy.check_stored)  # type: ignore[arg-type]
+    offers: Any = catalogue(world)
 
     async def remove(place: int) -> int:
         spec, target, body = wanted[place]

@@ -15,7 +15,7 @@ from actions.vocabulary import GET, Permission, ScopeType
 from tests.laws.support import Places, plausible, request
 from tests.world.world import World
 
-OFFERED = [spec for spec in ALL_SPECS if not spec.internal]
+OFFERED = [spec for spec in ALL_SPECS if not spec.internal and not spec.anonymous]
 GONE = UUID("00000000-0000-4000-8000-000000000000")
 NOWHERE = Places("no-such-domain", str(GONE), str(GONE))
 
