@@ -213,9 +213,9 @@ def test_a_declaration_that_contradicts_itself_is_told() -> None:
 
 def test_two_actions_do_not_share_an_alias() -> None:
     alias = (Alias("GET", "/notes"),)
-    specs = (*NOTES.offer(GET, D, aliases=alias), *NOTES.offer(GET, A, aliases=alias))
+    specs = (*NOTES.offer(GET, ScopeType.USER, aliases=alias), *NOTES.offer(GET, A, aliases=alias))
     offers: list[Offer[Unit]] = [Offer(spec, nothing) for spec in specs]
-    assert faults(Offering(*offers), declared=specs) == ["admin_note: 'GET /notes' is taken by domain_note"]
+    assert faults(Offering(*offers), declared=specs) == ["admin_note: 'GET /notes' is taken by user_note"]
 
 
 def test_every_disagreement_is_told_at_once() -> None:

@@ -19,6 +19,7 @@ from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from tests.laws.support import Places, action, catalogue, edited, persona, pipeline, plausible, request, spec_named
 from tests.world.client import Caller
+from tests.world.stage import PASSWORD as ROOTS_PASSWORD
 from tests.world.stage import Persona
 from tests.world.world import World
 
@@ -38,6 +39,8 @@ TAKEN_OVER_BY = {
     "domain_activate_keypair",
     "domain_delete_keypair",
     "domain_purge_keypair",
+    "domain_delete_login",
+    "domain_purge_login",
     "domain_create_role_binding",
     "domain_update_role_binding",
     "domain_delete_role_binding",
@@ -48,12 +51,13 @@ TAKEN_OVER_BY = {
 ACCOUNT = """
     SELECT to_jsonb(u)::text AS told FROM users u WHERE u.id = $1
     UNION ALL SELECT (to_jsonb(k) - 'num_queries' - 'last_used')::text FROM keypair k WHERE k.user_id = $1
+    UNION ALL SELECT to_jsonb(l)::text FROM login l WHERE l.user_id = $1
     UNION ALL SELECT to_jsonb(b)::text FROM role_binding b WHERE b.user_id = $1
     ORDER BY 1"""
 
 
 async def account(world: World, user: UUID) -> list[str]:
-    """All that is kept of a user: its row, its key pairs (how often used apart), its bindings."""
+    """All that is kept of a user: its row, its key pairs (how often used apart), its logins, its bindings."""
     async with world.app.database.connection() as connection:
         rows = await connection.fetch(ACCOUNT, user)
     return [row["told"] for row in rows]
@@ -63,11 +67,21 @@ async def belongings(world: World, user: UUID) -> dict[str, list[object]]:
     """What an action on a user can aim at, by entity."""
     keypairs = await world.sql("SELECT id FROM keypair WHERE user_id = $1", user)
     bindings = await world.sql("SELECT id FROM role_binding WHERE user_id = $1", user)
-    return {"user": [user], "keypair": [row["id"] for row in keypairs], "role_binding": [row["id"] for row in bindings]}
+    logins = await world.sql("SELECT id FROM login WHERE user_id = $1", user)
+    return {
+        "user": [user],
+        "keypair": [row["id"] for row in keypairs],
+        "login": [row["id"] for row in logins],
+        "role_binding": [row["id"] for row in bindings],
+    }
 
 
-async def furnish(world: World, user: UUID) -> None:
-    """Give a user a key pair that is stopped and one that is deleted, so that every operation has its object."""
+async def furnish(world: World, user: UUID, home: str, name: str, password: str) -> None:
+    """Give a user a key pair that is stopped and one that is deleted, and two logins, one of them ended: so that
+    every operation has its object."""
+    given = {"domain": home, "username": name, "password": password}
+    ended, _ = [(await world.stranger().post("/auth/authorize", given))["login_id"] for _ in range(2)]
+    await world.root.delete(f"/admin/logins/{ended}")
     for ending in ("deactivate", ""):
         made = await world.root.post(f"/users/{user}/keypairs", {}, expect=201)
         path = f"/admin/keypairs/{made['id']}"
@@ -86,7 +100,12 @@ async def try_everything(
     changed: dict[str, list[str]] = {}
     before = await account(world, victim)
     for spec in OFFERED:
-        others: dict[str, list[object]] = {"domain": [domain], "policy": [policy]}
+        keys = await world.sql("SELECT id FROM signing_key")
+        others: dict[str, list[object]] = {
+            "domain": [domain],
+            "policy": [policy],
+            "signing_key": [row["id"] for row in keys],
+        }
         aims = others | await belongings(world, victim)
         targets = aims[spec.entity.name] if spec.operation.on_item and not spec.on_own_scope else [""]
         for target in targets:
@@ -105,7 +124,7 @@ async def test_dana_tries_every_action_on_root_and_roots_account_does_not_change
     given = {"user_id": str(world.id("dana")), "role": "domain_admin"}
     await world.root.post(f"/domains/{home}/role-bindings", given, expect=201)
     root = world.id("root")
-    await furnish(world, root)
+    await furnish(world, root, home, "root", ROOTS_PASSWORD)
     before = await account(world, root)
     succeeded, changed = await try_everything(world, world.dana, root, home)
     assert changed == {}
@@ -122,7 +141,7 @@ async def test_dana_tries_every_action_on_root_and_roots_account_does_not_change
 async def test_what_dana_is_kept_from_is_what_she_may_do_to_her_own_people(world: World) -> None:
     """The sweep above would prove nothing if its requests failed for some other reason."""
     ben = await world.newcomer("ben")
-    await furnish(world, ben.id)
+    await furnish(world, ben.id, "research", "ben", "a long enough password")
     succeeded, changed = await try_everything(world, world.dana, ben.id, "research")
     assert succeeded >= TAKEN_OVER_BY
     assert changed.keys() >= TAKEN_OVER_BY
@@ -283,11 +302,14 @@ async def test_a_service_that_forgets_to_ask_is_stopped_at_the_commit(world: Wor
 
 
 def test_every_spec_that_touches_an_account_says_so() -> None:
-    """What does more than read a user, its key pairs or its roles can take it over; making a user takes over nobody."""
+    """What does more than read a user, its key pairs, logins or roles can take it over; making a user takes over
+    nobody, and logging in is for whoever knows the password."""
     for spec in OFFERED:
-        touches = spec.entity.name in ("user", "keypair", "role_binding") and not spec.operation.reads
+        touches = spec.entity.name in ("user", "keypair", "login", "role_binding") and not spec.operation.reads
         creates_nobody = spec.entity.name == "user" and not spec.operation.on_item
-        assert (spec.controls_principal is not None) == (touches and not creates_nobody), spec.name
+        assert (spec.controls_principal is not None) == (touches and not creates_nobody and not spec.anonymous), (
+            spec.name
+        )
 
 
 # -- the last superadmin --
