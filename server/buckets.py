@@ -35,26 +35,25 @@ class Buckets:
 
     def charge(self, key: Hashable, now: float) -> float:
         """Counts one try. 0.0 means admitted; else the seconds until a try will be, and nothing was counted."""
-        due = max(self._due.get(key, now), now)
-        wait = self._wait(due, now)
+        wait = self.peek(key, now)
         if wait == 0.0:
-            self._due[key] = due + self._interval
-        if key in self._due:
+            self.owe(key, now)
+        elif key in self._due:
             self._due.move_to_end(key)
+        return wait
+
+    def owe(self, key: Hashable, now: float) -> None:
+        """Counts one try that has taken place, admitted or not: who had many under way at once waits the longer."""
+        self._due[key] = max(self._due.get(key, now), now) + self._interval
+        self._due.move_to_end(key)
         if len(self._due) > self._capacity:
             self._due.popitem(last=False)
-        return wait
 
     def peek(self, key: Hashable, now: float) -> float:
         """What ``charge`` would answer, without counting."""
         if not self._due:
             return 0.0
         return self._wait(max(self._due.get(key, now), now), now)
-
-    def forgive(self, key: Hashable) -> None:
-        """Take back one charge: what was tried was no failure."""
-        if key in self._due:
-            self._due[key] -= self._interval
 
     def _wait(self, due: float, now: float) -> float:
         wait = due - now - self._tolerance

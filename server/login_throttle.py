@@ -3,8 +3,8 @@ account from all addresses that are strange to it.
 
 An address from which the account has logged in before is no stranger. It has the first of these buckets to itself
 and is held back by no other, so nobody can shut somebody out from where they usually are. The bucket of an account's
-strangers is ten times the first, so no single address can fill it. Each try is charged before the password is looked
-at, and forgiven if it turns out to be right: a crowd that comes at once gets no further than one that queues.
+strangers is ten times the first, so no single address can fill it. What was right costs nothing. A crowd of failures
+that were under way at once is charged in full, and waits the longer: it gets no further than one that queues.
 
 In memory, for one worker. Whom somebody claims to be is kept as a keyed digest: people type passwords there.
 """
@@ -24,17 +24,20 @@ OF_STRANGERS = 10
 """How much more an address may fail at all accounts, and an account's strangers together, than one address at one."""
 
 Clock = Callable[[], float]
+"""Seconds of a monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The charges of one try, to be taken back if it was no failure."""
+    """One try, and what it costs if it fails."""
 
     charges: tuple[tuple[Buckets, Hashable], ...]
+    clock: Clock
 
-    def forgive(self) -> None:
+    def failed(self) -> None:
+        now = self.clock()
         for buckets, key in self.charges:
-            buckets.forgive(key)
+            buckets.owe(key, now)
 
 
 class LoginThrottle:
@@ -52,16 +55,16 @@ class LoginThrottle:
         account = hashlib.blake2b(f"{domain}\0{name}".encode(), key=self._key, digest_size=16).digest()
         network = network_of(address)
         pair, other = (self._pairs, (account, network)), (self._addresses, network)
-        return self._charge((pair,), (other,)) if familiar else self._charge((pair, other, (self._strangers, account)))
+        return self._admit((pair,), (other,)) if familiar else self._admit((pair, other, (self._strangers, account)))
 
     def refresh(self, address: str) -> Try:
         """Before a refresh token is looked at. Raises ``TooManyRequests``."""
-        return self._charge(((self._addresses, network_of(address)),))
+        return self._admit(((self._addresses, network_of(address)),))
 
-    def _charge(
+    def _admit(
         self, binding: tuple[tuple[Buckets, Hashable], ...], noted: tuple[tuple[Buckets, Hashable], ...] = ()
     ) -> Try:
-        """Charge every bucket, or none if one of the ``binding`` is full."""
+        """Let a try through, unless one of the ``binding`` buckets is full."""
         now = self._clock()
         wait = max(buckets.peek(key, now) for buckets, key in binding)
         if wait > 0:
@@ -70,5 +73,4 @@ class LoginThrottle:
                 reason="too-many-logins",
                 retry_after=math.ceil(wait),
             )
-        charged = (*binding, *noted)
-        return Try(tuple((buckets, key) for buckets, key in charged if buckets.charge(key, now) == 0.0))
+        return Try((*binding, *noted), self._clock)

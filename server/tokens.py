@@ -118,7 +118,7 @@ def access_key_of(token: bytes) -> str:
     if header.get("alg") != _KEYPAIR_ALGORITHM or header.get("typ", "JWT") != "JWT" or "crit" in header:
         raise TokenError(TokenReason.NOT_OURS)
     claimed = _object(_part(token, 1)).get("access_key")
-    if not isinstance(claimed, str) or not 0 < len(claimed) <= _MAX_KEY or not claimed.isascii():
+    if not isinstance(claimed, str) or len(claimed) > _MAX_KEY or not (claimed.isascii() and claimed.isalnum()):
         raise TokenError(TokenReason.MALFORMED)
     return claimed
 

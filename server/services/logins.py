@@ -121,15 +121,14 @@ class LoginService(Service[Login]):
 
     async def _check(self, account: Row | None, password: str, address: str, trial: Try) -> None:
         """Whether the password is the account's, and the account may come in from here."""
+        right = await self._passwords.verify(account["password_hash"] if account else None, password)
         try:
-            right = await self._passwords.verify(account["password_hash"] if account else None, password)
-        except Unavailable:
-            trial.forgive()
+            if account is None or not right:
+                raise Unauthenticated(Cause.WRONG)
+            _check_account(account, address)
+        except Unauthenticated:
+            trial.failed()
             raise
-        if account is None or not right:
-            raise Unauthenticated(Cause.WRONG)
-        _check_account(account, address)
-        trial.forgive()
 
     def _check_change(self, account: Row, wanted: Authorization) -> None:
         """A password that has to be changed lets nobody in without a new one."""
@@ -199,9 +198,15 @@ class LoginService(Service[Login]):
     # -- staying in ----------------------------------------------------------------------------------------------------
 
     async def refresh(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        address = _address(unit)
-        trial = self._throttle.refresh(address)
-        login, digest = _read(given.input.refresh_token.get_secret_value())
+        trial = self._throttle.refresh(_address(unit))
+        try:
+            return await self._refresh(unit, given.input.refresh_token.get_secret_value())
+        except Unauthenticated:
+            trial.failed()
+            raise
+
+    async def _refresh(self, unit: Unit, token: str) -> BaseModel:
+        login, digest = _read(token)
         await unit.begin()
         try:
             row = await self._logins.own(unit, login)
@@ -219,8 +224,7 @@ class LoginService(Service[Login]):
         now = datetime.now(UTC)
         if presented["deleted_at"] is not None or presented["expires_at"] <= now:
             raise Unauthenticated(Cause.OVER)
-        _check_account(presented, address)
-        trial.forgive()
+        _check_account(presented, _address(unit))
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         values = {
             "refreshed_at": now,

@@ -18,8 +18,9 @@ NO_IDS = ("nonsense", "1", "%25", f"{{{uuid4()}}}", uuid4().hex, f"urn:uuid:{uui
 
 
 class LifeSuite:
-    """What is never updated obeys this much. ``specs`` are the entity's declarations; ``inputs`` are inputs of operations of its own, by word; ``rivals``
-    two changes of different fields that the admin scope takes, the first of a field that is not confidential."""
+    """What things that are never updated obey, too. ``specs`` are the entity's declarations; ``inputs`` are inputs of
+    operations of its own, by word; ``rivals`` two changes of different fields that the admin scope takes, the first of
+    a field that is not confidential."""
 
     specs: ClassVar[Sequence[Spec]]
     inputs: ClassVar[dict[str, Thing]] = {}

@@ -1,4 +1,4 @@
-"""A persona's client: signs every request, or carries a bearer token, and speaks to the ASGI application in this very process."""
+"""A persona's client: signs every request or carries a token, and speaks to the ASGI application in this process."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
