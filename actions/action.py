@@ -68,12 +68,18 @@ class PrincipalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The authenticated caller. ``credential`` is the public id of what it proved itself with: an access key."""
+    """The authenticated caller. ``credential`` is the public id of what it proved itself with: an access key, or
+    ``login:<id>`` for a bearer token, whose ``login`` that is."""
 
     kind: PrincipalKind
     name: str
     id: UUID | None = None
     credential: str | None = None
+    login: UUID | None = None
+
+
+ANONYMOUS = Principal(PrincipalKind.ANONYMOUS, "anonymous")
+"""Whoever has not said who it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ The server implements it over the database, with a cache that is trusted only wh
 from typing import Protocol
 from uuid import UUID
 
-from actions.action import ADMIN_LINEAGE, Address, Lineage, Principal, RoleBinding
+from actions.action import ADMIN_LINEAGE, Address, Lineage, Principal, PrincipalKind, RoleBinding
 
 SUPERADMIN = "superadmin"
 OWNER = "owner"
 """Held by every user in its own user scope; never bound."""
+NOBODY_YET = "anonymous"
+"""Held in the admin scope by whoever has not said who it is; never bound."""
 
 SYSTEM_BOOTSTRAP = "system_bootstrap"
 SYSTEM_RECOVERY = "system_recovery"
@@ -21,10 +23,11 @@ SYSTEM_ROLES = (SYSTEM_BOOTSTRAP, SYSTEM_RECOVERY, SYSTEM_POLICY, SYSTEM_SWEEPER
 """Internal work is somebody (law 11): each is held, in the admin scope, by the system principal of its name."""
 
 
-def system_bindings(principal: Principal) -> tuple[RoleBinding, ...]:
-    """The one binding of a system principal: ``system:policy`` holds ``system_policy`` everywhere."""
+def implied_bindings(principal: Principal) -> tuple[RoleBinding, ...]:
+    """The one binding of a principal that is no user: ``system:policy`` holds ``system_policy`` everywhere."""
     role = principal.name.replace(":", "_")
-    return (RoleBinding(role, ADMIN_LINEAGE),) if role in SYSTEM_ROLES else ()
+    held = (NOBODY_YET,) if principal.kind is PrincipalKind.ANONYMOUS else SYSTEM_ROLES
+    return (RoleBinding(role, ADMIN_LINEAGE),) if role in held else ()
 
 
 class Directory(Protocol):

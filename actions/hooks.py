@@ -73,6 +73,8 @@ class Outcome:
     changes: tuple[FieldChange, ...] = ()
     subject: UUID | None = None
     """Whose personal data the changes hold: the key they are sealed under."""
+    claimed: str = ""
+    """Who a caller that could not prove it said it was. Sealed: people type passwords there."""
     result: Result = Result.PENDING
     error: ChamberlainError | None = None
     crash: BaseException | None = None

@@ -30,7 +30,7 @@ from actions.action import (
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
 from actions.batch import Batch, BatchItem, ChangeItem
-from actions.directory import Directory, system_bindings
+from actions.directory import Directory, implied_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
 from actions.hooks import Hook, Outcome, PartOf, UsedThing, wrapped
 from actions.standard import Spec
@@ -154,8 +154,8 @@ class Processor(Generic[Unit]):
     async def _standing(self, principal: Principal) -> Standing:
         bindings: tuple[RoleBinding, ...] = ()
         home: Lineage | None = None
-        if principal.kind is PrincipalKind.SYSTEM:
-            bindings = system_bindings(principal)
+        if principal.kind is not PrincipalKind.USER:
+            bindings = implied_bindings(principal)
         elif principal.id is not None:
             bindings = await self._directory.bindings(principal.id)
             home = await self._directory.lineage(Address(ScopeType.USER, str(principal.id)))

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from actions.action import AnyAction, Lineage
+from actions.action import AnyAction, Lineage, PrincipalKind
 from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailable
 from actions.hooks import Outcome, Result, UsedThing
 from actions.vocabulary import ScopeType
+from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
 from audit.record import LONGEST, Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
@@ -24,11 +25,15 @@ class Seals(Protocol):
 
 
 class Recorder:
-    """Makes records of outcomes, and as a hook writes those that are not yet recorded."""
+    """Makes records of outcomes, and as a hook writes those that are not yet recorded.
 
-    def __init__(self, sealer: Seals, log: AuditLog) -> None:
+    The failures of anonymous callers go through the lane that failed authentications go through too.
+    """
+
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane) -> None:
         self._sealer = sealer
         self._log = log
+        self._lane = lane
 
     async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
         """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
@@ -47,6 +52,10 @@ class Recorder:
             return  # what became of an unknown one is found out, and closed, by the sweeper
         if outcome.phase is Phase.OUTCOME and outcome.crash is not None:
             return  # an effect that was cut short is unknown too: its intent stays open
+        if _is_anonymous_failure(outcome) and not self._lane.admits(
+            outcome.action.spec.name, outcome.action.context.client_address or "", datetime.now(UTC)
+        ):
+            return  # it is counted, and the count is recorded
         try:
             await self._log.write(await self.record(outcome, outcome.phase))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
@@ -59,6 +68,10 @@ class Recorder:
             await self._log.write(await self.record(outcome, Phase.SETTLED, result))
         except (LogUnavailable, Unavailable) as error:
             raise AuditUnavailable from error
+
+
+def _is_anonymous_failure(outcome: Outcome) -> bool:
+    return outcome.action.principal.kind is PrincipalKind.ANONYMOUS and outcome.result is not Result.SUCCEEDED
 
 
 def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft:
@@ -156,13 +169,15 @@ def _bounded(value: object) -> object:
 def _personal(action: AnyAction, outcome: Outcome) -> dict[UUID, dict[str, object]]:
     personal: dict[UUID, dict[str, object]] = {}
     if action.context.client_address:
-        actor = action.principal.id or NOBODY
-        personal[actor] = {"client_address": action.context.client_address}
+        about = action.principal.id or _id(outcome.target_lineage, ScopeType.USER)
+        personal[about or NOBODY] = {"client_address": action.context.client_address}
     sealed = {
         change.name: [change.old, change.new] for change in outcome.changes if change.confidentiality == "personal"
     }
     if sealed:
         personal.setdefault(outcome.subject or NOBODY, {})["changes"] = sealed
+    if outcome.claimed:
+        personal.setdefault(NOBODY, {})["claimed"] = cut(outcome.claimed)
     return personal
 
 

@@ -126,7 +126,7 @@ class Controls:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A fixed path that maps to a spec: in the user scope, to the caller's own."""
+    """A fixed path that maps to a spec of the admin scope, or of the user scope: there it means the caller's own."""
 
     method: str
     path: str
@@ -243,6 +243,10 @@ def declaration_faults(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> I
         for name, info in spec.input.model_fields.items():
             if "UUID" in str(info.annotation) and name not in spec.uses and "Filter" not in str(info.annotation):
                 yield f"{spec.name}: the field '{name}' names a thing, but `uses` does not say what it needs of it"
+        if spec.anonymous and (spec.scope_type is not ScopeType.ADMIN or spec.operation.on_item):
+            yield f"{spec.name}: what anybody may ask for takes place in the admin scope, and names no item"
+        if spec.aliases and spec.scope_type not in (ScopeType.ADMIN, ScopeType.USER):
+            yield f"{spec.name}: an alias names no {spec.scope_type}"
         for name in spec.uses:
             if name not in spec.input.model_fields:
                 yield f"{spec.name}: `uses` speaks of '{name}', which is no field of the input"

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -22,21 +22,25 @@ from actions.errors import ChamberlainError
 from actions.processor import Processor
 from actions.recording import Recorder
 from actions.standard import Spec
+from audit.lane import Lane
 from audit.log import LogUnavailable
 from audit.record import new_id
 from audit.redaction import Sealer
 from audit.writer import GroupCommitLog
-from server.http import rest
+from server.http import key_set, rest
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
+from server.http.credentials.bearer import BearerTokens
+from server.http.credentials.keypair import KeypairTokens, SignedRequests
 from server.http.health import Health, Unready
 from server.http.metrics import Metrics
-from server.http.middleware.authentication import AuthenticationMiddleware
+from server.http.middleware.authentication import AuthenticationMiddleware, Forms
 from server.http.middleware.error_handling import ErrorHandlingMiddleware
 from server.http.middleware.limits import LimitsMiddleware
 from server.http.middleware.request_id import RequestIdMiddleware
 from server.http.paths import Paths
 from server.keyring import KeyRing
+from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
 from server.policy import ActivePolicy, FolderWatch, folder_note
@@ -50,6 +54,7 @@ from server.services.catalogue import build
 from server.services.keypairs import sealed_purpose
 from server.settings import Settings
 from server.sweeper import Sweeper, Uses
+from server.tokens import Terms
 
 VERSION = "0.1.0"
 _PUBLISH = next(spec for spec in POLICY_SPECS if spec.operation == PUBLISH)
@@ -99,7 +104,14 @@ class Application:
     async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
         """The background work of a worker: following the policy, sweeping, and, in one of them, watching the folder."""
         sweeper = Sweeper(
-            self.database, self.units, self.log, self.failures, self.uses, self.internally, housekeeper=housekeeper
+            self.database,
+            self.units,
+            self.log,
+            self.failures,
+            self.uses,
+            self.internally,
+            housekeeper=housekeeper,
+            signing_key_life=terms_of(self.settings).signing_key,
         )
         works = [self.policy.follow(self.channel), sweeper.run()]
         if housekeeper:
@@ -118,6 +130,16 @@ class Application:
             await sweeper.once()
 
 
+def terms_of(settings: Settings) -> Terms:
+    """For how long tokens, logins and signing keys are good, as the settings have it."""
+    return Terms(
+        settings.token_issuer,
+        timedelta(seconds=settings.access_token_seconds),
+        timedelta(days=settings.login_days),
+        timedelta(days=settings.signing_key_days),
+    )
+
+
 @asynccontextmanager
 async def application(settings: Settings, database_url: str, metrics: Metrics) -> AsyncIterator[Application]:
     """Every part of one process, opened in order and closed in reverse. The policy is loaded by the caller."""
@@ -133,11 +155,14 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         directory = CachedDirectory(side, channel, metrics.directory_asked)
         log = await stack.enter_async_context(GroupCommitLog(lambda: database.connect("audit"), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
-        recorder = Recorder(sealer, log)
+        lane = Lane()
+        recorder = Recorder(sealer, log, lane)
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics)
         hooks = (Monitoring(metrics), recorder)
-        processor = Processor(build(passwords, ring, policy.check_stored), directory, policy.current, units.open, hooks)
+        throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
+        catalogue = build(passwords, ring, terms_of(settings), throttle, policy.check_stored)
+        processor = Processor(catalogue, directory, policy.current, units.open, hooks)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)
         for state, place in (("used", 0), ("idle", 1)):
@@ -151,15 +176,15 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             policy,
             processor,
             log,
-            AuthenticationLog(sealer, log),
+            AuthenticationLog(sealer, log, lane),
             units,
             ring,
             Uses(),
         )
 
 
-class _Credentials:
-    """Credentials for authentication: the directory's, with the secret opened."""
+class _Keypairs:
+    """Key pairs for authentication: the directory's, with the secret opened."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
@@ -179,24 +204,30 @@ class _Credentials:
             return None
         return stored, self._open(stored.sealed_secret, sealed_purpose(stored.access_key)).decode()
 
-    def used(self, credential: StoredCredential, at: datetime) -> None:
-        self._app.uses.note(credential.keypair_id, at)
-
 
 def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
-    """The ASGI application: the ungoverned routes, and behind authentication every route of the catalogue."""
+    """The ASGI application: the ungoverned routes, those of actions that anybody may ask for, and behind
+    authentication every other route of the catalogue."""
     settings, metrics = app.settings, app.metrics
-    governed = Paths(rest.routes(ALL_SPECS, app.processor), default=rest.nowhere)
+    open_to_all = rest.routes((spec for spec in ALL_SPECS if spec.anonymous), app.processor)
+    governed = Paths(
+        rest.routes((spec for spec in ALL_SPECS if not spec.anonymous), app.processor), default=rest.nowhere
+    )
+    keypairs = _Keypairs(app)
     authenticated = AuthenticationMiddleware(
         governed,
-        _Credentials(app),
+        Forms(
+            SignedRequests(keypairs), KeypairTokens(keypairs), BearerTokens(app.directory, terms_of(settings).issuer)
+        ),
+        app.uses.note,
         AddressLimiter(settings.authentication_failures_per_minute, settings.authentication_failures_burst),
         app.failures,
         metrics,
         require_signed_body=settings.require_signed_body,
     )
     health = _health(app, draining)
-    outer: ASGIApp = Paths([*health.routes(), Mount("", app=authenticated)])
+    served = [*health.routes(), key_set.route(app.directory), *open_to_all, Mount("", app=authenticated)]
+    outer: ASGIApp = Paths(served)
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),
         Middleware(ErrorHandlingMiddleware),

@@ -9,7 +9,8 @@ from typing import Any
 
 import structlog
 
-from actions.errors import AuditUnavailable, Denied, Undecided
+from actions.action import PrincipalKind
+from actions.errors import AuditUnavailable, Denied, TooManyRequests, Unauthenticated, Undecided
 from actions.hooks import Outcome, Result
 from audit.record import cut
 from server.http.metrics import Metrics
@@ -35,6 +36,11 @@ class Monitoring:
             metrics.audit_rejected()
         elif outcome.recorded:
             metrics.audit_recorded(outcome.result)
+        if action.principal.kind is PrincipalKind.ANONYMOUS:
+            if isinstance(error, Unauthenticated):
+                metrics.authentication_failed(error.cause)
+            elif isinstance(error, TooManyRequests):
+                metrics.rate_limited(error.reason)
         quiet = outcome.result is Result.SUCCEEDED  # what was done stands in the audit log; this one tells what was not
         if quiet and not self._log.is_enabled_for(logging.DEBUG):
             return
@@ -53,6 +59,8 @@ class Monitoring:
         }
         if error is not None:
             told["reason"] = error.reason
+            if isinstance(error, Unauthenticated):
+                told["cause"] = error.cause
             if isinstance(error, Denied):
                 told |= {"cause": error.cause, "roles": decision.roles if decision else None}
         if outcome.crash is not None:

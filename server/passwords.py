@@ -4,6 +4,7 @@ The cost is the floor that OWASP's ASVS 5.0 approves; memory times one is what a
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -23,13 +24,19 @@ class Passwords:
         self._limit = limit
         self._waiting = 0
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._decoy = _decoy(self._hasher)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="argon2")
 
     async def hash(self, password: str) -> str:
         return await self._in_turn(lambda: self._hasher.hash(password))
 
-    async def verify(self, stored: str, password: str) -> bool:
-        return await self._in_turn(lambda: self._verify(stored, password))
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Whether it is the password. None, for somebody who is not there, costs what a wrong password costs."""
+        return await self._in_turn(lambda: self._verify(stored or self._decoy, password))
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether a hash was made at another cost than that of today, and should be made anew."""
+        return self._hasher.check_needs_rehash(stored)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -49,3 +56,10 @@ class Passwords:
             return self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _decoy(hasher: PasswordHasher) -> str:
+    """A hash of today's cost that belongs to no password."""
+    salt, digest = (b64encode(bytes(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len))
+    cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v=19${cost}${salt}${digest}"

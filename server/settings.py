@@ -94,6 +94,26 @@ class Settings(BaseSettings):
     authentication_failures_burst: Annotated[int, Field(ge=1)] = Field(
         default=20, description="How many of them may come at once."
     )
+    login_failures_per_minute: Annotated[float, Field(gt=0)] = Field(
+        default=3.0,
+        description="Failed logins at one account from one address, in each worker, before it is answered 429. An "
+        "address may fail 4 times as often at all accounts; at one account all strange addresses 10 times as often.",
+    )
+    login_failures_burst: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="How many of them may come at once."
+    )
+    token_issuer: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        default="urn:chamberlain", description="Who bearer tokens say has made them, and for whom."
+    )
+    access_token_seconds: Annotated[int, Field(ge=30, le=86_400)] = Field(
+        default=600, description="How long a bearer token is good."
+    )
+    login_days: Annotated[float, Field(gt=0, le=366)] = Field(
+        default=7.0, description="How long a login can be refreshed before the password is asked for again."
+    )
+    signing_key_days: Annotated[float, Field(gt=0, le=3660)] = Field(
+        default=30.0, description="After how long bearer tokens are signed with a new key."
+    )
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         default="info", description="debug, info, warning or error. Actions that succeed are told at debug."
     )

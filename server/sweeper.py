@@ -1,4 +1,5 @@
-"""What is done at intervals: commits whose fate was unknown, intents that never closed, counts of use, old signatures.
+"""What is done at intervals: commits whose fate was unknown, intents that never closed, counts of use, what is
+left over, signing keys that have grown old.
 
 Each worker sweeps what it knows of; the housekeeper sweeps what lies in the database. What writes does so as a named
 system principal, through the pipeline.
@@ -7,7 +8,7 @@ system principal, through the pipeline.
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import structlog
@@ -16,17 +17,21 @@ from actions.entities.installation import SPECS as INSTALLATION_SPECS
 from actions.entities.installation import SWEEP
 from actions.entities.keypair import SPECS as KEYPAIR_SPECS
 from actions.entities.keypair import TALLY
+from actions.entities.signing_key import RENEW
+from actions.entities.signing_key import SPECS as SIGNING_KEY_SPECS
 from actions.errors import ChamberlainError, OutcomeUnknown
 from audit.log import AuditLog, LogUnavailable
 from audit.record import VERSION, Columns, Phase, Record, canonical
 from server.http.authentication_log import AuthenticationLog
 from server.repositories.database import Database
-from server.repositories.installation import has_old_signatures
+from server.repositories.installation import has_leftovers
 from server.repositories.intents import open_intents
+from server.repositories.signing_keys import has_key_made_since
 from server.repositories.unit import Units
 
 Internally = Callable[..., Awaitable[object]]
 _SWEEP = next(spec for spec in INSTALLATION_SPECS if spec.operation == SWEEP)
+RENEWING = next(spec for spec in SIGNING_KEY_SPECS if spec.operation == RENEW)
 _TALLY = next(spec for spec in KEYPAIR_SPECS if spec.operation == TALLY)
 SWEEPER = "system:sweeper"
 SECONDS = 5.0
@@ -66,6 +71,7 @@ class Sweeper:
         internally: Internally,
         *,
         housekeeper: bool,
+        signing_key_life: timedelta,
     ) -> None:
         self._database = database
         self._units = units
@@ -74,6 +80,7 @@ class Sweeper:
         self._uses = uses
         self._internally = internally
         self._housekeeper = housekeeper
+        self._signing_key_life = signing_key_life
         self._log = structlog.get_logger("chamberlain.sweeper")
 
     async def run(self) -> None:
@@ -86,7 +93,7 @@ class Sweeper:
         """One round. What fails is tried again in the next."""
         works = [self._settle, self._count_failures, self.tally]
         if self._housekeeper:
-            works += [self._close_intents, self._forget_signatures]
+            works += [self._close_intents, self._clear_leftovers, self._renew_signing_key]
         for work in works:
             try:
                 await work()
@@ -114,9 +121,13 @@ class Sweeper:
     async def _count_failures(self) -> None:
         await self._failures.flush(datetime.now(UTC))
 
-    async def _forget_signatures(self) -> None:
-        if await has_old_signatures(self._database):
+    async def _clear_leftovers(self) -> None:
+        if await has_leftovers(self._database):
             await self._internally(_SWEEP, SWEEPER, {})
+
+    async def _renew_signing_key(self) -> None:
+        if not await has_key_made_since(self._database, datetime.now(UTC) - self._signing_key_life):
+            await self._internally(RENEWING, SWEEPER, {})
 
     async def _close_intents(self) -> None:
         """Law 8: an intent whose outcome never came shows as *unknown*."""

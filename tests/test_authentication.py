@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.http.authentication_log import IN_FULL
+from audit.lane import IN_FULL
 from server.repositories.directory import CachedDirectory
 from tests.original_client import HOST, OriginalClient, client, code, failures
 from tests.world.stage import Persona, Stage

@@ -17,12 +17,15 @@ from actions.processor import Given, Offer
 from actions.query import Filter, Page, StringFilter
 from actions.standard import Spec, Standard
 from actions.vocabulary import CREATE, GET, SEARCH, UPDATE, Alias, Effect, Entity, Operation, ScopeType, Use
+from server.app import terms_of
 from server.keyring import KeyRing
+from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.base import Repository
 from server.repositories.unit import Unit
 from server.services.base import Service
 from server.services.catalogue import CatalogueError, build, pair
+from server.settings import Settings
 
 A, D, P = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT
 NOTE = Entity("note", "notes")
@@ -105,7 +108,7 @@ def test_the_program_s_own_catalogue_holds_together() -> None:
     async def never(digest: str) -> None:
         raise AssertionError(f"{digest} is asked for while the catalogue is built")
 
-    catalogue = build(Passwords(), KeyRing({"k1": bytes(32)}, "k1"), never)
+    catalogue = build(Passwords(), KeyRing({"k1": bytes(32)}, "k1"), terms_of(Settings()), LoginThrottle(1, 1), never)
     assert catalogue.keys() == set(ALL_SPECS)
     assert all(catalogue[spec].spec is spec for spec in ALL_SPECS)
 
@@ -234,9 +237,9 @@ def test_a_declaration_that_contradicts_itself_is_told() -> None:
 
 def test_two_actions_do_not_share_an_alias() -> None:
     alias = (Alias("GET", "/notes"),)
-    specs = (*NOTES.offer(GET, D, aliases=alias), *NOTES.offer(GET, A, aliases=alias))
+    specs = (*NOTES.offer(GET, ScopeType.USER, aliases=alias), *NOTES.offer(GET, A, aliases=alias))
     offers: list[Offer[Unit]] = [Offer(spec, nothing) for spec in specs]
-    assert faults(Offering(*offers), declared=specs) == ["admin_note: 'GET /notes' is taken by domain_note"]
+    assert faults(Offering(*offers), declared=specs) == ["admin_note: 'GET /notes' is taken by user_note"]
 
 
 def test_every_disagreement_is_told_at_once() -> None:

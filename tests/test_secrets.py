@@ -26,10 +26,12 @@ from server.logging import configure
 from server.passwords import Passwords
 from server.repositories.base import Repository
 from server.repositories.subject_keys import SubjectKeys
+from server.services.signing_keys import sealed_purpose
 from server.settings import Settings
 from tests.faults import another_worker
 from tests.laws.support import PASSWORD, Places, plausible, request
 from tests.world.client import Caller
+from tests.world.stage import PASSWORD as STAGE_PASSWORD
 from tests.world.world import World
 
 URL_PASSWORD = "PLANTED-in-the-url"
@@ -71,11 +73,19 @@ class Watched(Caller):
         response = await super().send(*arguments, **options)
         told = response.text
         body = response.json()
-        if response.is_success and isinstance(body, dict) and "secret_key" in body:
-            self.issued.add(body["secret_key"])
-            told = told.replace(body["secret_key"], "")  # shown this once
+        if response.is_success and isinstance(body, dict):
+            for secret in _shown_once(body):
+                self.issued.add(secret)
+                told = told.replace(secret, "")
         self._answers.append(told + str(response.headers))
         return response
+
+
+def _shown_once(body: dict[str, Any]) -> list[str]:
+    """The secrets that an answer is there to give."""
+    names = ("secret_key", "access_token", "refresh_token", "session_token")
+    found = [body[name] for name in names if name in body]
+    return found + (_shown_once(body["data"]) if isinstance(body.get("data"), dict) else [])
 
 
 async def test_no_secret_comes_out_anywhere(world: World, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +101,13 @@ async def test_no_secret_comes_out_anywhere(world: World, logged: io.StringIO, m
         ]
         root = callers[0]
         await _every_operation(served, callers)
+        await _every_login(served, callers)
         await _every_mistake(served, root)
         await _every_crash(served, root, monkeypatch)
         metrics = generate_latest(served.app.metrics.registry).decode()
         shown_by_repr = repr(served.app) + repr(vars(served.app.ring)) + repr(served.app.database)
         stored = await _stored(world)
+        private_keys = await _private_keys(served)
     keys = json.loads(served.app.settings.keys_path.read_text())["keys"].values()
     secrets = {
         URL_PASSWORD,
@@ -104,6 +116,7 @@ async def test_no_secret_comes_out_anywhere(world: World, logged: io.StringIO, m
         SHORT,
         PASSWORD,
         *signatures,
+        *private_keys,
         *keys,
         *(base64.b64decode(key).hex() for key in keys),
         *(persona.secret_key for persona in world.personas.values()),
@@ -149,6 +162,46 @@ async def _every_operation(world: World, callers: list[Watched]) -> None:
                 await request(caller, spec, places, targets.get(spec.entity.name, UUID(int=2)), body)
     for alias in ("/auth/whoami", "/auth"):
         await callers[0].send("GET", alias)
+
+
+async def _every_login(world: World, callers: list[Watched]) -> None:
+    """Every way in, out and astray; what is wrong carries what is right beside it."""
+    root, mia = callers[0], callers[2]
+    await root.send("POST", "/admin/signing-keys/rotate", {})
+    given = {"domain": "research", "username": "mia", "password": STAGE_PASSWORD}
+    for more in ({}, {"type": "keypair"}, {"new_password": "PLANTED new password"}):
+        answer = await mia.send("POST", "/auth/authorize", {**given, **more})
+        assert answer.status_code == 200, answer.text
+    tokens = answer.json()
+    carried = {"Authorization": f"Bearer {tokens['access_token']}"}
+    stranger = Watched(world.asgi, None, answers=root._answers, signatures=set())
+    for path, headers, status in (
+        ("/auth/whoami", carried, 200),
+        ("/users/me/logins", carried, 200),
+        ("/admin/users", carried, 403),
+        ("/auth", {"Authorization": carried["Authorization"] + "x"}, 401),
+        ("/auth", {"X-BackendAI-Token": tokens["access_token"]}, 401),
+        ("/auth", {"Authorization": f"Bearer {tokens['refresh_token']}"}, 401),
+    ):
+        assert (await stranger.send("GET", path, headers=headers)).status_code == status, path
+    for body in ({**given, "username": WRONG}, {**given, "password": WRONG}, {**given, "passwort": WRONG}):
+        assert (await stranger.send("POST", "/auth/authorize", body)).status_code in (401, 422)
+    used = {"refresh_token": tokens["refresh_token"]}
+    for expected in (200, 401, 401):
+        answer = await mia.send("POST", "/auth/refresh", used)
+        assert answer.status_code == expected
+    await stranger.send("POST", "/auth/logout", {}, headers=carried)
+    mia.issued.add("PLANTED new password")
+
+
+async def _private_keys(world: World) -> set[str]:
+    """The private keys that tokens are signed with, as they might be spelt."""
+    found: set[str] = set()
+    for row in await world.sql("SELECT id, sealed_private_key AS sealed FROM signing_key WHERE not_after IS NULL"):
+        raw = world.app.ring.open(row["sealed"], sealed_purpose(row["id"]))
+        found |= {raw.hex(), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).rstrip(b"=").decode()}
+    assert found
+    return found
 
 
 async def _every_mistake(world: World, root: Watched) -> None:

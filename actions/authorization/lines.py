@@ -20,6 +20,7 @@ from actions.authorization.rules import (
     Rule,
     Severity,
 )
+from actions.directory import NOBODY_YET
 from actions.vocabulary import ScopeType
 
 _OUTSIDE_WORDS = re.compile(r"[^A-Za-z0-9_,* ]")
@@ -135,11 +136,11 @@ class _Reader:
                 hint = f"Move it to {self.roles[role].home}, the file of the lowest scope in which the role is held."
                 self.refuse(number, columns[1], "wrong-file", message, hint)
                 return
-            if self.roles[role].system or self.roles[inherits].system:
-                column = columns[2] if self.roles[inherits].system else columns[1]
-                message = "The server's own roles neither inherit nor are inherited"
-                self.refuse(number, column, "system-role", message, "State the rules one by one.")
-                return
+            for name, column in ((inherits, columns[2]), (role, columns[1])):
+                if self.roles[name].system or name == NOBODY_YET:
+                    message = f"The server's own roles, and '{NOBODY_YET}', neither inherit nor are inherited"
+                    self.refuse(number, column, "system-role", message, "State the rules one by one.")
+                    return
         self.read.links.append(RoleLink(role, inherits, self.file, number, columns[0]))
 
     def role(self, number: int, column: int, role: str) -> bool:

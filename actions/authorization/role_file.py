@@ -10,13 +10,15 @@ from collections.abc import Iterator
 import yaml
 
 from actions.authorization.rules import Finding, Role, Severity
-from actions.directory import OWNER, SUPERADMIN, SYSTEM_ROLES
+from actions.directory import NOBODY_YET, OWNER, SUPERADMIN, SYSTEM_ROLES
 from actions.vocabulary import ScopeType
 
 FILE = "roles.yaml"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _STRING, _BOOLEAN, _LIST, _MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "seq", "map"))
+_IMPLICIT = (OWNER, NOBODY_YET)
+_NAMED = " and ".join(f"'{name}'" for name in _IMPLICIT)
 _TRUE = {"true": True, "false": False}
 _KEYS = ("bindable", "sentence", "implicit", "system")
 _EXAMPLE = "Write: auditor: {bindable: [admin, domain], sentence: Reads everything and changes nothing.}"
@@ -42,7 +44,7 @@ def read_roles(text: str) -> tuple[dict[str, Role] | None, list[Finding]]:
         if not _NAME.match(key.value):
             _refuse(findings, key, f"'{key.value}' is not a role's name", "Use lower-case letters, digits and '_'.")
         roles[key.value] = _role(key, value, findings)
-    for name in (SUPERADMIN, OWNER, *SYSTEM_ROLES):
+    for name in (SUPERADMIN, *_IMPLICIT, *SYSTEM_ROLES):
         if name not in roles:
             message = f"The role '{name}', which the server itself relies on, is not declared"
             findings.append(Finding(FILE, 1, 1, "roles", Severity.ERROR, message, "Declare it; it may have no rules."))
@@ -73,8 +75,8 @@ def _role(key: yaml.ScalarNode, value: yaml.Node, findings: list[Finding]) -> Ro
             )
     if not sentence.endswith("."):
         _refuse(findings, key, f"'{name}' has no sentence", "Say in one sentence, with a full stop, what it is for.")
-    if flags["implicit"] != (name == OWNER):
-        _refuse(findings, key, f"only '{OWNER}' is implicit, and it always is", "Give other roles 'bindable'.")
+    if flags["implicit"] != (name in _IMPLICIT):
+        _refuse(findings, key, f"only {_NAMED} are implicit, and they always are", "Give other roles 'bindable'.")
     if flags["system"] != (name in SYSTEM_ROLES):
         _refuse(findings, key, "exactly the server's own roles are system roles", f"These: {', '.join(SYSTEM_ROLES)}.")
     if bindable and True in flags.values():

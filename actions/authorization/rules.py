@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from actions.directory import NOBODY_YET
 from actions.vocabulary import Permission, ScopeType, Vocabulary
 
 ANY = "*"
@@ -88,7 +89,8 @@ class RoleLink:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A declared role. ``implicit``: held by users in their own scope; ``system``: by the server's own principals."""
+    """A declared role. ``implicit``: held by users in their own scope, or by those who are no user yet in the admin
+    scope; ``system``: by the server's own principals."""
 
     name: str
     sentence: str
@@ -102,7 +104,7 @@ class Role:
     def held_in(self) -> tuple[ScopeType, ...]:
         """The scope types where somebody can come to hold it, by a binding or otherwise."""
         if self.implicit:
-            return (ScopeType.USER,)
+            return (ScopeType.ADMIN,) if self.name == NOBODY_YET else (ScopeType.USER,)
         return (ScopeType.ADMIN,) if self.system else self.bindable
 
     @property

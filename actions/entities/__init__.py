@@ -5,9 +5,11 @@ from actions.entities import (
     domain,
     installation,
     keypair,
+    login,
     policy,
     project,
     role_binding,
+    signing_key,
     user,
 )
 from actions.standard import Spec
@@ -18,6 +20,8 @@ ALL_SPECS: tuple[Spec, ...] = (
     *project.SPECS,
     *user.SPECS,
     *keypair.SPECS,
+    *login.SPECS,
+    *signing_key.SPECS,
     *role_binding.SPECS,
     *policy.SPECS,
     *installation.SPECS,

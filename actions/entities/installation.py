@@ -25,6 +25,7 @@ class Superadmin(Input):
 
 class Swept(Output):
     signatures: int
+    logins: int
 
 
 class Credentials(Output):
@@ -56,6 +57,6 @@ SPECS = (
         ScopeType.ADMIN,
         output=Swept,
         internal=True,
-        sentence="Forget the request signatures that are too old to be replayed.",
+        sentence="Forget the request signatures that are too old to be replayed, and the logins that ended long ago.",
     ),
 )

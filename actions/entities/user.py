@@ -177,7 +177,8 @@ class Identity(Output):
 
     id: UUID
     username: str
-    access_key: str | None
+    access_key: str | None = Field(description="The key that signed the request.")
+    login_id: UUID | None = Field(description="The login whose bearer token the request carried.")
     domain_id: UUID
     bindings: list[HeldRole]
     allowed: list[AllowedActions]

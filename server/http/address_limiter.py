@@ -1,69 +1,22 @@
-"""How often one client address may try: a leaky bucket (GCRA) per address, in bounded memory.
+"""How often one client address may try. Knows no request, no clock and no other worker."""
 
-Pure: knows no request, no clock and no other worker. ``now`` is given in seconds of a monotonic clock.
-"""
-
-from __future__ import annotations
-
-from collections import OrderedDict
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
-
-_SLACK: Final = 1e-6  # seconds; who waits as long as told is admitted, whatever the rounding of floats did
-_ELSEWHERE: Final = "-"  # all that is no address (a Unix socket, say) shares one bucket
+from server.buckets import Buckets, network_of
 
 
 class AddressLimiter:
-    """Admits ``burst`` charges at once from an address, and ``rate_per_minute`` over time.
-
-    An IPv6 client commands a whole /64, so that is what is counted; an IPv4 address in IPv6 clothing counts as
-    IPv4. At most ``capacity`` addresses are remembered, the least recently seen is forgotten first: a flood from
-    more addresses than that makes room by forgiving old debts, never by growing.
-    """
+    """A bucket for each address, or rather for whom it stands for (``network_of``)."""
 
     def __init__(self, rate_per_minute: float, burst: int, capacity: int = 10_000) -> None:
-        if rate_per_minute <= 0 or burst < 1 or capacity < 1:
-            raise ValueError("rate_per_minute must be above 0, burst and capacity at least 1")
-        self._interval = 60.0 / rate_per_minute
-        self._tolerance = self._interval * (burst - 1)
-        self._capacity = capacity
-        self._due: OrderedDict[str | int, float] = OrderedDict()  # when the address will owe nothing
+        self._buckets = Buckets(rate_per_minute, burst, capacity)
 
     def __len__(self) -> int:
         """How many addresses are remembered."""
-        return len(self._due)
+        return len(self._buckets)
 
     def charge(self, address: str, now: float) -> float:
         """Counts one try. 0.0 means admitted; else the seconds until a try will be, and nothing was counted."""
-        key = _bucket(address)
-        due = max(self._due.get(key, now), now)
-        wait = self._wait(due, now)
-        if wait == 0.0:
-            self._due[key] = due + self._interval
-        if key in self._due:
-            self._due.move_to_end(key)
-        if len(self._due) > self._capacity:
-            self._due.popitem(last=False)
-        return wait
+        return self._buckets.charge(network_of(address), now)
 
     def peek(self, address: str, now: float) -> float:
         """What ``charge`` would answer, without counting."""
-        if not self._due:
-            return 0.0
-        return self._wait(max(self._due.get(_bucket(address), now), now), now)
-
-    def _wait(self, due: float, now: float) -> float:
-        wait = due - now - self._tolerance
-        return wait if wait > _SLACK else 0.0
-
-
-def _bucket(address: str) -> str | int:
-    try:
-        parsed: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:
-        return _ELSEWHERE
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return f"{int(parsed) >> 64:x}"
-        parsed = parsed.ipv4_mapped
-    return int(parsed)
+        return self._buckets.peek(network_of(address), now) if len(self._buckets) else 0.0

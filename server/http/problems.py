@@ -9,7 +9,8 @@ from starlette.types import Receive, Scope, Send
 from actions.errors import ChamberlainError, NotFound, Unauthenticated, seen
 from actions.standard import Spec
 
-CHALLENGE = "BackendAI signMethod=HMAC-SHA256"
+CHALLENGES = (b"Bearer", b"BackendAI signMethod=HMAC-SHA256")
+"""How a caller may prove who it is, in the order in which we would have it."""
 
 
 def problem(error: ChamberlainError, request_id: str, spec: Spec | None) -> dict[str, object]:
@@ -48,7 +49,7 @@ class ProblemResponse:
         if error.retry_after is not None:
             self._headers.append((b"retry-after", str(error.retry_after).encode()))
         if self.status == Unauthenticated.status:
-            self._headers.append((b"www-authenticate", CHALLENGE.encode()))
+            self._headers += [(b"www-authenticate", challenge) for challenge in CHALLENGES]
         for name, value in error.extra.items():
             if name == "allow":
                 self._headers.append((b"allow", str(value).encode()))

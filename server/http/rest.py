@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from actions.action import Action, Address, AnyAction, RequestContext
+from actions.action import ANONYMOUS, Action, Address, AnyAction, RequestContext
 from actions.errors import BadRequest, ChamberlainError, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
 from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
@@ -105,14 +105,15 @@ class Resource:
         path: Mapping[str, str],
         given: bytes | Mapping[str, object] | ChamberlainError,
     ) -> AnyAction:
-        assert exchange.principal is not None  # authentication stands before every governed route  # noqa: S101
-        aliased = self._path != spec.path
-        ref = ME if aliased else path.get(spec.scope_type.value, "")
+        principal = ANONYMOUS if spec.anonymous else exchange.principal
+        assert principal is not None  # authentication stands before every other governed route  # noqa: S101
+        own = spec.scope_type is ScopeType.USER and self._path != spec.path
+        ref = ME if own else path.get(spec.scope_type.value, "")
         return Action(
             id=new_id(),
             spec=spec,
-            principal=exchange.principal,
-            address=Address(ScopeType.USER if aliased else spec.scope_type, ref),
+            principal=principal,
+            address=Address(spec.scope_type, ref),
             context=RequestContext(
                 exchange.request_id,
                 exchange.received_at,

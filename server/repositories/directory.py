@@ -7,17 +7,18 @@ that was being read while something changed is not kept.
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, bindparam, select
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, bindparam, func, or_, select
 
 from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Address, Lineage, RoleBinding, Scope
 from actions.model import NAME_PATTERN
 from actions.vocabulary import ScopeType
 from server.repositories.channel import Channel
 from server.repositories.database import Database, Query, Row
-from server.repositories.rows import domains, keypairs, projects, role_bindings, users
+from server.repositories.rows import domains, keypairs, logins, projects, role_bindings, signing_keys, users
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -38,6 +39,25 @@ class StoredCredential:
     sealed_secret: bytes = field(repr=False)
     usable: bool
     allowed_addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogin:
+    """What a bearer token is held against. ``usable``: login, user and domain are all in force, its end apart."""
+
+    user_id: UUID
+    usable: bool
+    expires_at: datetime
+    allowed_addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSigningKey:
+    """A public key that verifies bearer tokens, until ``not_after`` if that is set."""
+
+    key_id: UUID
+    public_key: str
+    not_after: datetime | None
 
 
 def _by(column: ColumnElement[str] | ColumnElement[UUID]) -> ColumnElement[bool]:
@@ -84,6 +104,32 @@ _CREDENTIAL = Query(
     )
     .where(keypairs.c.access_key == bindparam("key", type_=Text))
 )
+_LOGIN = Query(
+    select(
+        logins.c.user_id,
+        logins.c.expires_at,
+        users.c.allowed_client_ip,
+        (
+            logins.c.deleted_at.is_(None)
+            & (users.c.status == "active")
+            & users.c.deleted_at.is_(None)
+            & domains.c.deleted_at.is_(None)
+        ).label("usable"),
+    )
+    .select_from(logins.join(users, logins.c.user_id == users.c.id).join(domains, users.c.domain_id == domains.c.id))
+    .where(_by(logins.c.id))
+)
+_KEY_COLUMNS = (signing_keys.c.id, signing_keys.c.public_key, signing_keys.c.not_after)
+_SIGNING_KEY = Query(select(*_KEY_COLUMNS).where(_by(signing_keys.c.id), signing_keys.c.deleted_at.is_(None)))
+_SIGNING_KEYS = Query(
+    select(*_KEY_COLUMNS)
+    .where(
+        signing_keys.c.deleted_at.is_(None),
+        or_(signing_keys.c.not_after.is_(None), signing_keys.c.not_after > func.now()),
+    )
+    .order_by(signing_keys.c.created_at.desc(), signing_keys.c.id)
+)
+_ALL = "all"
 _KEYPAIR_OWNER = Query(select(keypairs.c.user_id).where(keypairs.c.id == bindparam("key", type_=Uuid)))
 
 
@@ -157,18 +203,35 @@ class CachedDirectory:
 
     def remembered_credential(self, access_key: str) -> StoredCredential | None:
         """The credential of an access key, as far as memory may be trusted."""
-        if not self._channel.trusted:
-            return None
-        found = self._cache.get(("credential", access_key))
-        if found is not None:
-            self._asked("credential", "hit")
-        return cast("StoredCredential | None", found)
+        return cast("StoredCredential | None", self._remembered(("credential", access_key)))
 
     async def credential(self, access_key: str) -> StoredCredential | None:
         """The credential of an access key, read from the database: it may just have been made or rotated."""
         key = ("credential", access_key)
         self._cache.pop(key, None)
         return await self._answer(key, lambda: self._read_credential(access_key))
+
+    def remembered_login(self, login_id: UUID) -> StoredLogin | None:
+        """A login, as far as memory may be trusted."""
+        return cast("StoredLogin | None", self._remembered(("login", str(login_id))))
+
+    async def login(self, login_id: UUID) -> StoredLogin | None:
+        """A login, read from the database."""
+        key = ("login", str(login_id))
+        self._cache.pop(key, None)
+        return await self._answer(key, lambda: self._read_login(login_id))
+
+    def remembered_signing_key(self, key_id: UUID) -> StoredSigningKey | None:
+        """A key that verifies bearer tokens, as far as memory may be trusted."""
+        return cast("StoredSigningKey | None", self._remembered(("signing_key", str(key_id))))
+
+    async def signing_key(self, key_id: UUID) -> StoredSigningKey | None:
+        """A key that verifies bearer tokens, or did until its ``not_after``."""
+        return await self._answer(("signing_key", str(key_id)), lambda: self._read_signing_key(key_id))
+
+    async def signing_keys(self) -> tuple[StoredSigningKey, ...]:
+        """Every key that verifies bearer tokens, the one that signs first."""
+        return await self._answer(("signing_key", _ALL), self._read_signing_keys) or ()
 
     def forget(self, *keys: object) -> None:
         """Drop answers that a committed change has made wrong; the words are those of the channel."""
@@ -182,6 +245,12 @@ class CachedDirectory:
 
     async def _thing(self, kind: ScopeType, identity: UUID) -> Lineage | None:
         return await self._answer((kind.value, str(identity)), lambda: self._read_thing(kind, identity))
+
+    def _remembered(self, key: Key) -> object | None:
+        found = self._cache.get(key) if self._channel.trusted else None
+        if found is not None:
+            self._asked(key[0], "hit")
+        return found
 
     async def _answer(self, key: Key, read: Callable[[], Awaitable[T | None]]) -> T | None:
         trusted = self._channel.trusted
@@ -215,21 +284,37 @@ class CachedDirectory:
         allowed = tuple(row["allowed_client_ip"])
         return StoredCredential(row["id"], row["user_id"], access_key, row["sealed_secret"], row["usable"], allowed)
 
+    async def _read_login(self, login_id: UUID) -> StoredLogin | None:
+        row = await self._database.fetchrow(_LOGIN, {"key": login_id})
+        if row is None:
+            return None
+        return StoredLogin(row["user_id"], row["usable"], row["expires_at"], tuple(row["allowed_client_ip"]))
+
+    async def _read_signing_key(self, key_id: UUID) -> StoredSigningKey | None:
+        row = await self._database.fetchrow(_SIGNING_KEY, {"key": key_id})
+        return StoredSigningKey(row["id"], row["public_key"], row["not_after"]) if row else None
+
+    async def _read_signing_keys(self) -> tuple[StoredSigningKey, ...]:
+        rows = await self._database.fetch(_SIGNING_KEYS, {})
+        return tuple(StoredSigningKey(row["id"], row["public_key"], row["not_after"]) for row in rows)
+
     def _hear(self, word: str) -> None:
-        """Forget what a word of the channel names. A user or domain takes the credentials that hang on it along."""
+        """Forget what a word of the channel names. A user or domain takes along what hangs on it."""
         self._generation += 1
         kind, _, key = word.partition(":")
         if kind in ("*", "domain"):
             self._cache.clear()
             return
         self._cache.pop((kind, key), None)
+        if kind == "signing_key":
+            self._cache.pop((kind, _ALL), None)
         if kind == "user":
             for cached in [name for name, value in self._cache.items() if _belongs(value, key)]:
                 del self._cache[cached]
 
 
 def _belongs(value: object, user: str) -> bool:
-    return isinstance(value, StoredCredential) and str(value.user_id) == user
+    return isinstance(value, StoredCredential | StoredLogin) and str(value.user_id) == user
 
 
 def _binding(row: Row) -> RoleBinding:

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, bindparam, delete, exists, func, insert, literal_column, select, update
+from sqlalchemy import Text, Uuid, bindparam, delete, exists, func, insert, literal_column, or_, select, update
 
 from actions.directory import SUPERADMIN
 from actions.vocabulary import ScopeType
 from server.repositories.database import Database, Query, Row
-from server.repositories.rows import domains, keypairs, projects, request_signatures, role_bindings, users
+from server.repositories.rows import domains, keypairs, logins, projects, request_signatures, role_bindings, users
 from server.repositories.unit import Unit
 
 _LOCK = Query(select(func.pg_advisory_xact_lock(literal_column(str(0x62_6F_6F)))))
@@ -68,7 +68,22 @@ _OLD = request_signatures.c.at < func.now() - literal_column("interval '45 minut
 """A signature's date may lie 15 minutes ahead and is refused 15 minutes after; the rest is for clocks."""
 _forgotten = delete(request_signatures).where(_OLD).returning(request_signatures.c.digest).cte("forgotten")
 _FORGET = Query(select(func.count().label("total")).select_from(_forgotten))
-_FORGETTABLE = Query(select(exists(select(request_signatures.c.digest).where(_OLD)).label("there")))
+_OVER = logins.c.expires_at < func.now() - literal_column("interval '30 days'")
+"""Until then a login that is over still tells from where its user usually comes."""
+_cleared = delete(logins).where(_OVER).returning(logins.c.id).cte("cleared")
+_CLEAR = Query(select(func.count().label("total")).select_from(_cleared))
+_LEFTOVERS = Query(
+    select(
+        or_(exists(select(request_signatures.c.digest).where(_OLD)), exists(select(logins.c.id).where(_OVER))).label(
+            "there"
+        )
+    )
+)
+_END_LOGINS = Query(
+    update(logins)
+    .where(logins.c.user_id == _USER, logins.c.deleted_at.is_(None))
+    .values(deleted_at=func.now(), version=logins.c.version + 1)
+)
 
 
 async def has_users(database: Database) -> bool:
@@ -76,8 +91,9 @@ async def has_users(database: Database) -> bool:
     return row is not None and bool(row["there"])
 
 
-async def has_old_signatures(database: Database) -> bool:
-    row = await database.fetchrow(_FORGETTABLE, {})
+async def has_leftovers(database: Database) -> bool:
+    """Whether there are signatures or logins that a sweep would remove."""
+    row = await database.fetchrow(_LEFTOVERS, {})
     return row is not None and bool(row["there"])
 
 
@@ -85,6 +101,11 @@ class InstallationRepository:
     async def forget_signatures(self, unit: Unit) -> int:
         """Remove the signatures whose requests would be refused for their date anyway; returns how many."""
         row = await unit.write(_FORGET)
+        return int(row["total"]) if row else 0
+
+    async def clear_logins(self, unit: Unit) -> int:
+        """Remove the logins that ended long ago; returns how many."""
+        row = await unit.write(_CLEAR)
         return int(row["total"]) if row else 0
 
     async def is_empty(self, unit: Unit) -> bool:
@@ -113,7 +134,11 @@ class InstallationRepository:
         await unit.write(_BINDING, id=key, user_id=user, role=role, scope_type=scope.value, domain_id=domain)
 
     async def revive(self, unit: Unit, user: Row, password_hash: str) -> None:
-        """Give a user back its account: neither it nor its domain deleted, active, no address list, a new password."""
+        """Give a user back its account: neither it nor its domain deleted, active, no address list, a new password.
+
+        Whoever was logged in as this user is so no more.
+        """
+        await unit.write(_END_LOGINS, user=user["id"])
         await unit.write(_REVIVE_DOMAIN, domain=user["domain_id"])
         await unit.write(_REVIVE_USER, user=user["id"], password_hash=password_hash)
 

@@ -106,6 +106,30 @@ keypairs = _kept(
     Index("ix_keypair__domain_id", "domain_id"),
 )
 
+logins = _kept(
+    "login",
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("domain_id", Uuid, ForeignKey("domain.id"), nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    Column("refreshed_at", _TIME, nullable=False, server_default=func.now()),
+    Column("client_address", Text, nullable=False),
+    Column("client_network", Text, nullable=False),
+    Column("refresh_digest", LargeBinary, nullable=False),
+    Column("spent_digest", LargeBinary),
+    Index("ix_login__user_id", "user_id"),
+    Index("ix_login__domain_id", "domain_id"),
+    Index("ix_login__expires_at", "expires_at"),
+)
+"""Digests are SHA-256 of refresh tokens: the one that is good, and the one that was exchanged for it."""
+
+signing_keys = _kept(
+    "signing_key",
+    Column("public_key", Text, nullable=False),
+    Column("sealed_private_key", LargeBinary, nullable=False),
+    Column("not_after", _TIME),
+)
+"""A key that signs no more has lost its private half: the column is empty then."""
+
 role_bindings = _kept(
     "role_binding",
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from actions.action import Lineage, Permit, PermitMisused, RoleBinding, Scope
@@ -227,6 +227,12 @@ class Unit:
         if not held:
             raise Denied("the role reaches further than the grantor", "You cannot grant what you do not hold yourself.")
 
+    async def refuse(self, error: ChamberlainError) -> NoReturn:
+        """Commit what was changed, and refuse all the same: the record tells of the change and of the error."""
+        self.outcome.error = error
+        await self.commit()
+        raise error
+
     # -- the parts of a batch ---------------------------------------------------------------------------------------
 
     @property
@@ -313,7 +319,9 @@ class Unit:
 
     @property
     def _foretold(self) -> Result:
-        return Result.PENDING if self._phase is Phase.INTENT else Result.SUCCEEDED
+        if self._phase is Phase.INTENT:
+            return Result.PENDING
+        return Result.SUCCEEDED if self.outcome.error is None else Result.FAILED
 
     def _check_cleared(self) -> None:
         if not self._cleared:

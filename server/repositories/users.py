@@ -12,7 +12,7 @@ from actions.vocabulary import ScopeType
 from server.repositories.base import SCOPE, Repository
 from server.repositories.database import Query
 from server.repositories.membership import bound
-from server.repositories.rows import domains, keypairs, role_bindings, users
+from server.repositories.rows import domains, keypairs, logins, role_bindings, users
 from server.repositories.unit import Unit
 
 _USER = bindparam("user", type_=Uuid)
@@ -42,6 +42,7 @@ class UserRepository(Repository[User]):
             .with_for_update()
         )
         self._purge_keypairs = Query(delete(keypairs).where(keypairs.c.user_id == _USER))
+        self._purge_logins = Query(delete(logins).where(logins.c.user_id == _USER))
         self._purge_bindings = Query(delete(role_bindings).where(role_bindings.c.user_id == _USER))
         self._forget_grantor = Query(
             update(role_bindings).where(role_bindings.c.granted_by == _USER).values(granted_by=None)
@@ -75,8 +76,8 @@ class UserRepository(Repository[User]):
             await unit.read_all(query, users=list(users))
 
     async def purge_belongings(self, unit: Unit, user: UUID) -> None:
-        """Remove what goes with a user: its key pairs and bindings."""
-        for query in (self._purge_keypairs, self._purge_bindings, self._forget_grantor):
+        """Remove what goes with a user: its key pairs, logins and bindings."""
+        for query in (self._purge_keypairs, self._purge_logins, self._purge_bindings, self._forget_grantor):
             await unit.write(query, user=user)
 
     async def guard_superadmins(self, unit: Unit) -> None:

@@ -16,6 +16,7 @@ from actions.query import Filter, filter_of, item_of
 from actions.standard import STANDARD_OPERATIONS, Spec
 from actions.vocabulary import SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
+from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
@@ -23,9 +24,11 @@ from server.repositories.directory import LOCATABLE
 from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
 from server.repositories.keypairs import KeypairRepository
+from server.repositories.logins import LoginRepository
 from server.repositories.policies import PolicyRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
+from server.repositories.signing_keys import SigningKeyRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.audit_records import AuditRecordService
@@ -33,10 +36,13 @@ from server.services.base import Service
 from server.services.domains import DomainService
 from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
+from server.services.logins import LoginService
 from server.services.policies import CheckStored, PolicyService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
+from server.services.signing_keys import SigningKeyService
 from server.services.users import UserService
+from server.tokens import Terms
 
 
 class CatalogueError(RuntimeError):
@@ -55,14 +61,19 @@ class Offering(Protocol):
 Catalogue = Mapping[Spec, Offer[Unit]]
 
 
-def build(passwords: Passwords, ring: KeyRing, check_stored_policy: CheckStored) -> Catalogue:
+def build(
+    passwords: Passwords, ring: KeyRing, terms: Terms, throttle: LoginThrottle, check_stored_policy: CheckStored
+) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
-    users, bindings = UserRepository(), RoleBindingRepository()
+    users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
+    keys = SigningKeyRepository()
     return pair(
         DomainService(DomainRepository(), users),
         ProjectService(ProjectRepository()),
-        UserService(users, bindings, passwords),
+        UserService(users, bindings, logins, passwords),
         KeypairService(KeypairRepository(), ring),
+        LoginService(logins, users, keys, passwords, ring, terms, throttle),
+        SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), check_stored_policy),
         InstallationService(InstallationRepository(), passwords, ring),

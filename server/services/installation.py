@@ -72,7 +72,8 @@ class InstallationService:
 
     async def sweep(self, unit: Unit, given: Given[Any]) -> BaseModel:
         await unit.begin()
-        return Swept(signatures=await self._installation.forget_signatures(unit))
+        signatures = await self._installation.forget_signatures(unit)
+        return Swept(signatures=signatures, logins=await self._installation.clear_logins(unit))
 
     async def _issue(self, unit: Unit, user: UUID, domain: UUID, name: str) -> Credentials:
         access_key, secret = new_access_key(), new_secret_key()

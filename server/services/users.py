@@ -31,6 +31,7 @@ from actions.vocabulary import CREATE, Operation, ScopeType
 from audit.record import new_id
 from server.passwords import Passwords
 from server.repositories.database import Row
+from server.repositories.logins import LoginRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
@@ -44,10 +45,13 @@ _IN_OR_OUT = frozenset({"status", "deleted_at"})
 
 
 class UserService(Service[User]):
-    def __init__(self, users: UserRepository, bindings: RoleBindingRepository, passwords: Passwords) -> None:
+    def __init__(
+        self, users: UserRepository, bindings: RoleBindingRepository, logins: LoginRepository, passwords: Passwords
+    ) -> None:
         super().__init__(users, SPECS)
         self._users = users
         self._bindings = bindings
+        self._logins = logins
         self._passwords = passwords
 
     def handlers(self) -> Mapping[Operation, Handler[Unit]]:
@@ -96,14 +100,22 @@ class UserService(Service[User]):
         unit.outcome.changes += (FieldChange("role", None, MEMBER),)
 
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
-        return bool(_IN_OR_OUT & values.keys())
+        return bool((_IN_OR_OUT | {"password_hash"}) & values.keys())
 
     async def hold(self, unit: Unit, wanted: Changes) -> None:
-        await self._users.guard_superadmins(unit)
+        if any(_IN_OR_OUT & values.keys() for values in wanted.values()):
+            await self._users.guard_superadmins(unit)
 
     async def after_change(self, unit: Unit, row: Row) -> None:
         if _IN_OR_OUT & unit.changed and (row["deleted"] or row["status"] != UserStatus.ACTIVE):
             await self._users.keep_a_superadmin(unit)
+            await self.end_logins(unit, row["id"])
+
+    async def end_logins(self, unit: Unit, user: UUID) -> None:
+        """End a user's logins, that of the request itself apart: whoever knew the old password may be in there."""
+        if ended := await self._logins.end_all(unit, user, unit.permit.action.principal.login):
+            unit.outcome.changes += (FieldChange("logins_ended", None, ended),)
+        unit.makes_stale(f"user:{user}")
 
     async def hold_belongings(self, unit: Unit, keys: Collection[UUID]) -> None:
         await self._users.hold_belongings(unit, keys)
@@ -123,7 +135,9 @@ class UserService(Service[User]):
             "password_changed_at": datetime.now(UTC),
             "need_password_change": True,
         }
-        return self.repository.item(unit, await self.change(unit, given, values))
+        row = await self.change(unit, given, values)
+        await self.end_logins(unit, row["id"])
+        return self.repository.item(unit, row)
 
     async def change_password(self, unit: Unit, given: Given[Any]) -> BaseModel:
         stored = await self._users.password_hash(unit, given.target_id)
@@ -141,7 +155,9 @@ class UserService(Service[User]):
             "password_changed_at": datetime.now(UTC),
             "need_password_change": False,
         }
-        return self.repository.item(unit, await self.change(unit, given, values))
+        row = await self.change(unit, given, values)
+        await self.end_logins(unit, row["id"])
+        return self.repository.item(unit, row)
 
     async def lookup(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """The one user who is known by that name or address. Of addresses that differ in case alone, the very one."""
@@ -178,7 +194,8 @@ class UserService(Service[User]):
         return Identity(
             id=row["id"],
             username=row["username"],
-            access_key=principal.credential,
+            access_key=None if principal.login else principal.credential,
+            login_id=principal.login,
             domain_id=row["domain_id"],
             bindings=[
                 HeldRole(role=held.role, expires_at=held.expires_at, **_scope(held.lineage.scope))

@@ -5,6 +5,7 @@ ours, and it is open in exactly one worker.
 """
 
 import os
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,25 @@ class Key:
         return SignatureAuth(self.access_key, self.secret_key, sign_body=True, now=lambda: datetime.now(UTC))
 
 
+@dataclass(frozen=True)
+class Bearer:
+    """An access token."""
+
+    token: str = field(repr=False)
+
+    def signing(self) -> httpx.Auth:
+        return _Carrying(self.token)
+
+
+class _Carrying(httpx.Auth):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
 class Dropped(httpx.TransportError):
     """The connection was closed between two requests, and another was made in its place. A worker that dies does so."""
 
@@ -43,7 +63,9 @@ class Line:
             self.close()
             raise
 
-    def send(self, who: Key | None, method: str, path: str, body: object = None, **params: object) -> httpx.Response:
+    def send(
+        self, who: Key | Bearer | None, method: str, path: str, body: object = None, **params: object
+    ) -> httpx.Response:
         """One request, over the same connection as the one before. ``who`` signs it; filters may be dictionaries."""
         filled: dict[str, Any] = {
             name: orjson.dumps(value).decode() if isinstance(value, dict) else value for name, value in params.items()
@@ -58,7 +80,9 @@ class Line:
         self._port = port
         return response
 
-    def ask(self, who: Key, method: str, path: str, body: object = None, *, expect: int = 200, **params: object) -> Any:
+    def ask(
+        self, who: Key | Bearer, method: str, path: str, body: object = None, *, expect: int = 200, **params: object
+    ) -> Any:
         response = self.send(who, method, path, body, **params)
         assert response.status_code == expect, f"{method} {path}: {response.status_code} {response.text}"
         return response.json()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.house import House, Server, until
-from tests.e2e.line import Line
+from tests.e2e.line import Bearer, Key, Line
 from tests.e2e.people import Person, newcomer
 
 WITHIN = 1.0
@@ -49,26 +49,62 @@ def revoke_binding(line: Line, server: Server, who: Person) -> None:
     line.ask(server.root, "DELETE", f"/admin/role-bindings/{held['items'][0]['id']}")
 
 
+def log_out(line: Line, server: Server, who: Person) -> None:
+    line.ask(carried(who), "POST", "/auth/logout")
+
+
+def revoke_login(line: Line, server: Server, who: Person) -> None:
+    line.ask(server.root, "DELETE", f"/domains/default/logins/{who.login_id}")
+
+
+def reset_password(line: Line, server: Server, who: Person) -> None:
+    given = {"password": "another long password"}
+    line.ask(server.root, "POST", f"/domains/default/users/{who.id}/reset_password", given)
+
+
+def retire_signing_key(line: Line, server: Server, who: Person) -> None:
+    keys = line.ask(server.root, "GET", "/admin/signing-keys", filter={"deleted": {"equals": False}})["items"]
+    for key in keys:
+        line.ask(server.root, "DELETE", f"/admin/signing-keys/{key['id']}")
+
+
+def signed(who: Person) -> Key | Bearer:
+    return who.key
+
+
+def carried(who: Person) -> Key | Bearer:
+    return Bearer(who.token)
+
+
+Proves = Callable[[Person], Key | Bearer]
+
+
 @pytest.mark.parametrize(
-    ("change", "refusals"),
+    ("change", "refusals", "proves"),
     [
-        (rotate_key, {401}),
-        (deactivate_key, {401}),
-        (delete_key, {401}),
-        (deactivate_user, {401}),
-        (revoke_binding, {403, 404}),
+        (rotate_key, {401}, signed),
+        (deactivate_key, {401}, signed),
+        (delete_key, {401}, signed),
+        (deactivate_user, {401}, signed),
+        (revoke_binding, {403, 404}, signed),
+        (log_out, {401}, carried),
+        (revoke_login, {401}, carried),
+        (reset_password, {401}, carried),
+        (deactivate_user, {401}, carried),
+        (retire_signing_key, {401}, carried),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_what_is_revoked_at_one_worker_is_refused_there_at_once_and_at_the_other_within_a_second(
-    server: Server, change: Change, refusals: set[int]
+    server: Server, change: Change, refusals: set[int], proves: Proves
 ) -> None:
     who = newcomer(server)
+    credentials = proves(who)
     server.ask("POST", "/domains/default/role-bindings", {"user_id": who.id, "role": "auditor"}, expect=201)
     here, there = server.line(1), server.line(2)
 
     def status(line: Line) -> int:
-        return line.send(who.key, "GET", "/domains/default/users").status_code
+        return line.send(credentials, "GET", "/domains/default/users").status_code
 
     for line in (here, there):
         assert {status(line) for _ in range(5)} == {200}  # both know the caller by heart

@@ -17,6 +17,7 @@ from server.http.metrics import Metrics
 from server.http.rest import Resource
 from server.keyring import KeyRing
 from server.settings import Settings
+from server.sweeper import Uses
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 METRICS_ROUTES = ("GET /livez", "GET /metrics")
@@ -67,7 +68,8 @@ def ungoverned() -> str:
     """The routes of the whole application that are no action's."""
     # Routes are known before anything behind them exists: no database is needed to list them.
     ring = KeyRing({"none": bytes(32)}, "none")
-    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, processor=None, failures=None)
+    nothing = dict.fromkeys(("processor", "failures", "directory"))
+    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), **nothing)
     routes = {*ungoverned_routes(http_app(cast(Application, parts), asyncio.Event())), *METRICS_ROUTES}
     return _text(["# The routes that no action governs. Anyone may call them.", *sorted(routes)])
 

@@ -18,12 +18,25 @@ from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.processor import Handler, Offer, Processor
 from actions.standard import Spec
 from actions.vocabulary import PURGE, UPDATE, ScopeType, vocabulary
+from server.app import terms_of
+from server.login_throttle import LoginThrottle
 from server.repositories.unit import Unit
+from server.services.catalogue import Catalogue, build
 from tests.world.client import Caller
 from tests.world.world import World
 
 TREE = Path(__file__).resolve().parents[2]
-KEPT = ("domain", "project", "users", "keypair", "role_binding", "policy_version", "policy_activation")
+KEPT = (
+    "domain",
+    "project",
+    "users",
+    "keypair",
+    "login",
+    "signing_key",
+    "role_binding",
+    "policy_version",
+    "policy_activation",
+)
 """Every table that an action changes, the log's and the signatures' apart."""
 _COUNTERS = {"num_queries", "last_used"}
 """Columns of a key pair that count its use, and so move without being changed by anyone."""
@@ -120,6 +133,11 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
         "Activation": [{"reason": "to see what happens"}],
+        "Authorization": [
+            {"username": name, "password": PASSWORD},
+            {"username": name, "password": PASSWORD, "type": "keypair"},
+        ],
+        "Refreshing": [{"refresh_token": f"{about}.{PASSWORD}"}],
     }
     inputs["UserChange"] = [
         *inputs["OwnChange"],
@@ -189,6 +207,13 @@ def pipeline(
     return Processor(
         paired, world.app.directory, policy or world.app.policy.current, open_unit or world.app.units.open, (recorder,)
     )
+
+
+def catalogue(world: World) -> Catalogue:
+    """What the world's own pipeline is made of, made once more; passwords apart, of which it knows none."""
+    nobody: Any = object()
+    app = world.app
+    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), app.policy.check_stored)
 
 
 # -- a policy with other lines --

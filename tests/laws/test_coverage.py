@@ -84,7 +84,8 @@ async def test_every_action_is_authorized_recorded_and_counted(world: World) -> 
         assert answer.status_code < 500, f"{spec.name}: {answer.text}"
     for spec in OFFERED:
         found = await world.records(spec.name)
-        mine = [record for record in found if record["principal"]["name"] == f"user:{world.id('root')}"]
+        who = "anonymous" if spec.anonymous else f"user:{world.id('root')}"
+        mine = [record for record in found if record["principal"]["name"] == who]
         assert mine, f"{spec.name} left no record"
         assert mine[-1]["decision"] is not None or mine[-1]["error"]["cause"] == "no such scope", spec.name
     counted: dict[str, Any] = {}

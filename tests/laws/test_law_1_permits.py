@@ -19,9 +19,9 @@ from actions.processor import Given
 from actions.vocabulary import Effect
 from audit.record import Phase
 from server.repositories.unit import Unit
-from server.services.catalogue import CatalogueError, build, pair
+from server.services.catalogue import CatalogueError, pair
 from server.services.users import UserService
-from tests.laws.support import action, imported, persona, pipeline, sources, spec_named
+from tests.laws.support import action, catalogue, imported, persona, pipeline, sources, spec_named
 from tests.world.world import World
 
 RUNNING_SQL = {
@@ -208,9 +208,8 @@ def test_http_imports_no_entity_and_no_service() -> None:
 
 
 async def test_a_spec_without_a_handler_and_a_handler_without_a_spec_stop_the_start(world: World) -> None:
-    ring: Any = world.app.ring
-    catalogue = build(object(), ring, world.app.policy.check_stored)  # type: ignore[arg-type]
-    assert catalogue.keys() == set(ALL_SPECS)
+    offered = catalogue(world)
+    assert offered.keys() == set(ALL_SPECS)
 
     class Service:
         """One that offers what it is given."""
@@ -219,7 +218,7 @@ async def test_a_spec_without_a_handler_and_a_handler_without_a_spec_stop_the_st
             self.specs = specs
 
         def offers(self) -> Any:
-            return (catalogue[spec] for spec in self.specs)
+            return (offered[spec] for spec in self.specs)
 
     spec, other = spec_named("admin_policy"), spec_named("admin_search_policies")
     assert pair(Service(spec), declared=(spec,)).keys() == {spec}

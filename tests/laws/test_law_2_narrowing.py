@@ -35,6 +35,7 @@ from tests.laws.support import (
     snapshot,
     spec_named,
 )
+from tests.world.stage import PASSWORD
 from tests.world.world import World
 
 AIMED = [
@@ -69,6 +70,12 @@ async def outside(world: World) -> Outside:
     async def keypair(name: str) -> UUID:
         return UUID((await world.root.post(f"/users/{world.id(name)}/keypairs", {}, expect=201))["id"])
 
+    async def login(name: str, domain: str) -> UUID:
+        given = {"username": name, "domain": domain, "password": PASSWORD}
+        return UUID((await world.stranger().post("/auth/authorize", given))["login_id"])
+
+    await login("mia", "research")
+    far_login = await login("nobody", "elsewhere")
     far_user, far_keypair = world.id("nobody"), await keypair("nobody")
     far_binding = await bound("/domains/elsewhere", "nobody", "domain_member")
     near_binding = await bound(f"/projects/{annex}", "dana", "project_member")
@@ -81,6 +88,8 @@ async def outside(world: World) -> Outside:
             ("user", ScopeType.PROJECT): [far_user, world.id("dana")],
             ("keypair", ScopeType.DOMAIN): [far_keypair],
             ("keypair", ScopeType.USER): [far_keypair, await keypair("dana")],
+            ("login", ScopeType.DOMAIN): [far_login],
+            ("login", ScopeType.USER): [far_login, await login("dana", "research")],
             ("role_binding", ScopeType.DOMAIN): [far_binding],
             ("role_binding", ScopeType.PROJECT): [far_binding, near_binding],
             ("role_binding", ScopeType.USER): [far_binding, near_binding],
@@ -93,7 +102,7 @@ async def test_no_action_reaches_a_row_outside_its_scope_not_even_roots(world: W
     swept = await outside(world)
     for deleted in (False, True):
         if deleted:
-            for table in ("project", "users", "keypair", "role_binding"):
+            for table in ("project", "users", "keypair", "login", "role_binding"):
                 outsiders = [key for (entity, _), keys in swept.things.items() for key in keys if entity in table]
                 await world.sql(f"UPDATE {table} SET deleted_at = now() WHERE id = ANY($1)", outsiders)
         before = await snapshot(world)

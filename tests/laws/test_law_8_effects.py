@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -83,7 +84,16 @@ class Pad:
 
     async def sweep(self) -> None:
         app = self.world.app
-        sweeper = Sweeper(app.database, app.units, app.log, app.failures, Uses(), app.internally, housekeeper=True)
+        sweeper = Sweeper(
+            app.database,
+            app.units,
+            app.log,
+            app.failures,
+            Uses(),
+            app.internally,
+            housekeeper=True,
+            signing_key_life=timedelta(days=1),
+        )
         await sweeper.once()
 
 

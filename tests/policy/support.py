@@ -25,6 +25,7 @@ m = g(r.sub, p.sub) && (p.scope == "*" || r.scope == p.scope) && (p.obj == "*" |
 """
 SERVER_ROLES = (
     "superadmin: {bindable: [admin], sentence: Runs all.}\nowner: {implicit: true, sentence: Is the user.}\n"
+    "anonymous: {implicit: true, sentence: Is nobody yet.}\n"
     + "".join(f"{name}: {{system: true, sentence: Works inside.}}\n" for name in SYSTEM_ROLES)
 )
 CELLS: Vocabulary = frozenset(

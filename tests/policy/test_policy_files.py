@@ -247,7 +247,7 @@ def test_a_wrong_declaration_of_a_role_is_refused_where_it_stands(declared: str,
     assert errors[0][:3] == ("roles.yaml", above + line, column)
 
 
-@pytest.mark.parametrize("name", ["superadmin", "owner", "system_policy"])
+@pytest.mark.parametrize("name", ["superadmin", "owner", "anonymous", "system_policy"])
 def test_a_role_that_the_server_relies_on_must_be_declared(name: str) -> None:
     kept = [line for line in GOOD.files["roles.yaml"].decode().splitlines(keepends=True) if not line.startswith(name)]
     assert ("roles.yaml", 1, 1, "roles") in places(Files().spoil("roles.yaml", "".join(kept)).findings())
@@ -257,6 +257,7 @@ def test_a_role_that_the_server_relies_on_must_be_declared(name: str) -> None:
     ("old", "new"),
     [
         ("owner: {implicit: true,", "owner: {implicit: true, bindable: [user],"),
+        ("anonymous: {implicit: true,", "anonymous: {implicit: true, bindable: [admin],"),
         ("system_policy: {system: true,", "system_policy: {system: true, bindable: [admin],"),
         ("superadmin: {bindable: [admin],", "superadmin: {bindable: [admin, domain],"),
     ],
@@ -302,7 +303,7 @@ def test_the_owner_can_never_be_bound() -> None:
             ("domain.csv", 2, 1, "contradictory"),
         ),
         ((("low", "domain", "thing", "get", "allow"),), (), ("domain.csv", 2, 1, "unreachable")),
-        ((("none", "domain", "thing", "get", "allow"),), (), ("roles.yaml", 6 + len(SYSTEM_ROLES), 1, "unheld-role")),
+        ((("none", "domain", "thing", "get", "allow"),), (), ("roles.yaml", 7 + len(SYSTEM_ROLES), 1, "unheld-role")),
     ],
 )
 def test_a_line_that_changes_nothing_is_warned_of(

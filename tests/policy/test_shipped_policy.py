@@ -52,7 +52,7 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
         "system_bootstrap": {"admin:installation:bootstrap"},
         "system_recovery": {"admin:installation:recover"},
         "system_policy": {"admin:policy:publish"},
-        "system_sweeper": {"admin:installation:sweep", "admin:keypair:tally"},
+        "system_sweeper": {"admin:installation:sweep", "admin:keypair:tally", "admin:signing_key:renew"},
         "system_operator": {"admin:audit_record:tail"},
     }
 
@@ -67,8 +67,11 @@ def test_auditors_read_everything_but_what_is_seen_by_oneself_alone() -> None:
     assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in LOOKING} - ones_own
 
 
+CREDENTIALS = {"keypair", "login", "signing_key"}
+
+
 def test_monitors_see_no_credentials() -> None:
-    assert words("monitor") == {cell for cell in words("auditor") if ":keypair:" not in cell}
+    assert words("monitor") == {cell for cell in words("auditor") if not CREDENTIALS & set(cell.split(":"))}
 
 
 def test_a_domain_admin_does_nothing_in_the_user_scope_but_look() -> None:
@@ -99,6 +102,10 @@ def test_only_its_owner_and_superadmins_may_act_in_a_user_scope() -> None:
         if cell.scope == "user" and cell.operation not in LOOKING:
             allowed = {role for role in PEOPLE if INDEX.decide(frozenset({role}), cell).allowed}
             assert allowed <= {"owner", "superadmin"}
+
+
+def test_whoever_has_not_said_who_it_is_may_log_in_and_nothing_else() -> None:
+    assert words("anonymous") == {"admin:login:authorize", "admin:login:refresh"}
 
 
 def test_every_action_is_granted_to_somebody() -> None:

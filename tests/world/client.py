@@ -1,4 +1,4 @@
-"""A persona's client: signs every request and speaks to the ASGI application in this very process."""
+"""A persona's client: signs every request or carries a token, and speaks to the ASGI application in this process."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -30,9 +30,11 @@ class Caller:
         address: str = "127.0.0.1",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sign_body: bool = True,
+        token: str | None = None,
     ) -> None:
         transport = httpx.ASGITransport(app=app, client=(address, 40000))
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://chamberlain.test")
+        bearer = {"authorization": f"Bearer {token}"} if token else None
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://chamberlain.test", headers=bearer)
         self._auth = SignatureAuth(who.access_key, who.secret_key, sign_body=sign_body, now=now) if who else None
 
     async def send(

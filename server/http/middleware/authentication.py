@@ -1,66 +1,67 @@
-"""Who is calling: checks the request's signature, and slows those who keep failing.
+"""Who is calling: has the request's credentials checked in the form that they have, and slows those who keep failing.
 
-A failure looks and costs the same whether the key is unknown, wrong or just rotated: the signature is computed with
-what is remembered, then once more with what one fresh look-up finds. An address that fails too often is answered 429
-for its further failures; a good signature still passes, so a flood from behind a shared address shuts no honest caller
-out.
+An address that fails too often is answered 429 for its further failures; good credentials still pass, so a flood from
+behind a shared address shuts no honest caller out. Every reason that depends on a secret shows the same face.
 """
 
 import hashlib
 import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actions.action import Principal, PrincipalKind
 from actions.addresses import address_allowed
 from actions.errors import BadRequest, TooManyRequests, Unauthenticated
-from server.http import signature
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
+from server.http.credentials.bearer import BearerTokens
+from server.http.credentials.keypair import KeypairTokens, SignedRequests
+from server.http.credentials.proof import FAILURES, Form, Refused
 from server.http.exchange import Exchange
 from server.http.metrics import Metrics
-from server.http.signature import Claim, Reason, SignatureError, SignedRequest, Verified
+from server.http.signature import Reason, SignatureError
 
 NOT_ALLOWED_FROM_HERE = "address-not-allowed"
-KEY_NOT_USABLE = "key-not-usable"
 UNSIGNED_BODY = "unsigned-body"
+TOKEN_HEADER = b"x-backendai-token"
+_PUBLIC = (Reason.MISSING_CREDENTIALS, Reason.UNSUPPORTED_SCHEME, UNSIGNED_BODY)
+
+Used = Callable[[UUID, datetime], None]
+"""Is told of each use of a key pair."""
 
 
-class Credential(Protocol):
-    """A key pair as authentication sees it."""
+class Forms:
+    """The forms of credentials, and which of them a request carries: a key pair's token goes before any other."""
 
-    @property
-    def user_id(self) -> UUID: ...
-    @property
-    def usable(self) -> bool: ...
-    @property
-    def allowed_addresses(self) -> tuple[str, ...]: ...
+    def __init__(self, signed: SignedRequests, keypair_token: KeypairTokens, bearer: BearerTokens) -> None:
+        self._signed = signed
+        self._keypair_token = keypair_token
+        self._bearer = bearer
 
-
-class Credentials(Protocol):
-    """Where credentials are looked up: in memory, or in the database. The secret comes beside, never inside."""
-
-    def remembered(self, access_key: str) -> tuple[Credential, str] | None: ...
-    async def find(self, access_key: str) -> tuple[Credential, str] | None: ...
-    def used(self, credential: Any, at: datetime) -> None: ...
-
-
-class _Refused(Exception):
-    def __init__(self, reason: str, status: int = 401) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.status = status
+    def of(self, scope: Scope) -> tuple[Form, bytes]:
+        """The form, and the header that it stands in. A header given twice is refused by the form of signatures."""
+        authorization = token = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value if authorization is None else b""
+            elif name == TOKEN_HEADER:
+                token = value if token is None else b""
+        if token is not None:
+            return self._keypair_token, token
+        if authorization and authorization[:7].lower() == b"bearer ":
+            return self._bearer, authorization
+        return self._signed, authorization or b""
 
 
 class AuthenticationMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        credentials: Credentials,
+        forms: Forms,
+        used: Used,
         failures: AddressLimiter,
         log: AuthenticationLog,
         metrics: Metrics,
@@ -68,7 +69,8 @@ class AuthenticationMiddleware:
         require_signed_body: bool,
     ) -> None:
         self._app = app
-        self._credentials = credentials
+        self._forms = forms
+        self._used = used
         self._failures = failures
         self._audit = log
         self._metrics = metrics
@@ -78,45 +80,37 @@ class AuthenticationMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope)
         started = time.perf_counter()
+        form, credentials = self._forms.of(scope)
         try:
-            await self._authenticate(scope, exchange)
-        except (SignatureError, _Refused) as refusal:
-            await self._refuse(exchange, refusal, _claimed(scope))
+            await self._authenticate(form, credentials, scope, exchange)
+        except FAILURES as refusal:
+            await self._refuse(
+                exchange, str(refusal.reason), getattr(refusal, "status", 401), form.claimed(credentials)
+            )
         self._metrics.stage_finished("authentication", time.perf_counter() - started)
         try:
             await self._app(scope, receive, send)
         except SignatureError as refusal:  # the body, once it was read, is not the one that was signed
-            await self._refuse(exchange, refusal, _claimed(scope))
+            await self._refuse(exchange, refusal.reason, refusal.status, form.claimed(credentials))
         except Unauthenticated as refusal:  # a replay: the action's own record tells of it
             self._metrics.authentication_failed(refusal.reason)
             self._failures.charge(exchange.client_address, time.monotonic())
             raise
 
-    async def _authenticate(self, scope: Scope, exchange: Exchange) -> None:
-        query = scope["query_string"]
-        target = scope["raw_path"] + (b"?" + query if query else b"")
-        claim = signature.examine(SignedRequest.of(scope["method"], target, scope["headers"]), exchange.received_at)
-        access_key = claim.credential.access_key
-        found = self._credentials.remembered(access_key)
-        try:
-            verified = _settle(claim, found)
-        except (SignatureError, _Refused):
-            found = await self._credentials.find(access_key)
-            verified = _settle(claim, found)
-        assert found is not None  # or the signature could not have matched  # noqa: S101
-        credential = found[0]
-        if not address_allowed(exchange.client_address, credential.allowed_addresses):
-            raise _Refused(NOT_ALLOWED_FROM_HERE)
-        if self._require_signed_body and verified.body_digest is None and scope["method"] not in ("GET", "HEAD"):
-            raise _Refused(UNSIGNED_BODY)
-        self._credentials.used(credential, exchange.received_at)
-        exchange.principal = Principal(PrincipalKind.USER, f"user:{credential.user_id}", credential.user_id, access_key)
-        exchange.replay_digest = verified.digest
-        exchange.body_digest = verified.body_digest
+    async def _authenticate(self, form: Form, credentials: bytes, scope: Scope, exchange: Exchange) -> None:
+        proof = await form.prove(credentials, scope, exchange)
+        if not address_allowed(exchange.client_address, proof.allowed_addresses):
+            raise Refused(NOT_ALLOWED_FROM_HERE)
+        if self._require_signed_body and _is_unsigned(proof.replay_digest, proof.body_digest, scope["method"]):
+            raise Refused(UNSIGNED_BODY)
+        if proof.keypair is not None:
+            self._used(proof.keypair, exchange.received_at)
+        exchange.principal = proof.principal
+        exchange.replay_digest = proof.replay_digest
+        exchange.body_digest = proof.body_digest
 
-    async def _refuse(self, exchange: Exchange, refusal: SignatureError | _Refused, claimed: str) -> None:
-        """Count, slow and record a failure, then say no. Every reason that depends on a secret shows the same face."""
-        reason, status = str(refusal.reason), refusal.status
+    async def _refuse(self, exchange: Exchange, reason: str, status: int, claimed: str) -> None:
+        """Count, slow and record a failure, then say no."""
         self._metrics.authentication_failed(reason)
         self._log.info(
             "authentication failed", request_id=exchange.request_id, reason=reason, client=exchange.client_address
@@ -137,8 +131,7 @@ class AuthenticationMiddleware:
             )
         if status == 400:
             raise BadRequest("The credentials of the request cannot be read.", reason=reason)
-        public = reason if reason in (Reason.MISSING_CREDENTIALS, Reason.UNSUPPORTED_SCHEME, UNSIGNED_BODY) else None
-        raise Unauthenticated(reason, reason=public)
+        raise Unauthenticated(reason, reason=reason if reason in _PUBLIC else None)
 
 
 def check_body(exchange: Exchange, body: bytes) -> None:
@@ -147,18 +140,6 @@ def check_body(exchange: Exchange, body: bytes) -> None:
         raise SignatureError(Reason.BODY_MISMATCH)
 
 
-def _settle(claim: Claim, found: tuple[Credential, str] | None) -> Verified:
-    """The signature is computed whatever was found, so that no case is quicker than another."""
-    verified = signature.settle(claim, found[1] if found else None)
-    if found is None or not found[0].usable:
-        raise _Refused(KEY_NOT_USABLE)
-    return verified
-
-
-def _claimed(scope: Scope) -> str:
-    """The access key that a refused request names, as far as it can be read."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            text: str = value.decode("latin-1")
-            return text.partition("credential=")[2].partition(":")[0]
-    return ""
+def _is_unsigned(signature: bytes | None, body_digest: bytes | None, method: str) -> bool:
+    """Whether a signed request leaves its body open. A token signs no request at all, and is not asked to."""
+    return signature is not None and body_digest is None and method not in ("GET", "HEAD")
