@@ -35,6 +35,9 @@ class Monitoring:
             metrics.audit_rejected()
         elif outcome.recorded:
             metrics.audit_recorded(outcome.result)
+            for part in outcome.parts:
+                if part.recorded:
+                    metrics.audit_recorded(part.result)
         quiet = outcome.result is Result.SUCCEEDED  # what was done stands in the audit log; this one tells what was not
         if quiet and not self._log.is_enabled_for(logging.DEBUG):
             return

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from actions.batch import BatchItem, BatchResult, ChangeItem, ItemResult, order_of, problem_of
+from actions.batch import BatchItem, ChangeItem, ItemResult, order_of, problem_of
 from actions.errors import Conflict, Fault, Invalid
 from actions.hooks import Outcome
 from actions.model import Kept, Nothing
@@ -162,7 +162,8 @@ class Service(Generic[Item]):
     async def batch(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Law 9: every row is locked first, in the order of their ids; then each item is done by the handler of the
         one operation, in that order, too."""
-        each = unit.permit.action.spec.each
+        spec = unit.permit.action.spec
+        each = spec.each
         assert each is not None  # the catalogue gives this handler to batches alone  # noqa: S101
         items = given.input.items
         await unit.begin()
@@ -182,16 +183,10 @@ class Service(Generic[Item]):
                 item = items[place]
                 alone = Given(_change(item), str(item.id), version=item.version)
                 done[place] = await run.do(place, handler, alone)
-        return BatchResult[self.repository.output](  # type: ignore[name-defined]
-            items=[self._told(unit.outcome.parts[place], item.id, done.get(place)) for place, item in enumerate(items)]
-        )
-
-    def _told(self, account: Outcome, key: UUID, done: BaseModel | None) -> ItemResult[Any]:
-        told = ItemResult[self.repository.output]  # type: ignore[name-defined]
-        if account.error is None:
-            return told(id=key, status=200, result=done)
-        problem = problem_of(account.error, account.action.spec.code_prefix)
-        return told(id=key, status=problem.status, problem=problem)
+        accounts = zip(items, unit.outcome.parts, strict=True)
+        told = [_told(item.id, account, done.get(place)) for place, (item, account) in enumerate(accounts)]
+        result: BaseModel = spec.output(items=told)
+        return result
 
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
         """Law 5, wherever the spec says that an account could be taken over."""
@@ -212,6 +207,16 @@ class Service(Generic[Item]):
 def _change(item: BatchItem) -> BaseModel:
     """What the operation on this one thing takes as its input."""
     return item.change if isinstance(item, ChangeItem) else Nothing()
+
+
+def _told(key: UUID, account: Outcome, done: BaseModel | None) -> ItemResult[Any]:
+    """What became of an item, for the caller."""
+    spec = account.action.spec
+    told = ItemResult[spec.output]  # type: ignore[name-defined]
+    if account.error is None:
+        return told(id=key, status=200, result=done)
+    problem = problem_of(account.error, spec.code_prefix)
+    return told(id=key, status=problem.status, problem=problem)
 
 
 def _wanted(operation: Operation, item: BatchItem) -> Mapping[str, object]:

@@ -64,6 +64,16 @@ async def column(world: World, name: str, keys: list[UUID]) -> list[Any]:
     return [told.get(key) for key in keys]
 
 
+def recorded(world: World, outcome: str) -> float:
+    """How many records the metrics count."""
+    return sum(
+        sample.value
+        for family in world.app.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.endswith("audit_records_total") and sample.labels["outcome"] == outcome
+    )
+
+
 # -- records --
 
 
@@ -168,9 +178,12 @@ async def test_of_a_partial_batch_each_item_stands_for_itself_and_has_its_record
     gone = uuid4()
     items = changes([keys[2], keys[1], gone, keys[0]], description="x")
     items[0]["change"] = {"email": "mia@example.org"}
+    failed, succeeded = recorded(world, "failed"), recorded(world, "succeeded")
     told = (await world.dana.post(f"{USERS}/batch_update", {"items": items, "mode": "partial"}))["items"]
     assert [item["id"] for item in told] == [item["id"] for item in items]
     assert [item["status"] for item in told] == [409, 409, 404, 200]
+    assert recorded(world, "failed") - failed == 3
+    assert recorded(world, "succeeded") - succeeded == 2
     codes = [item["problem"] and item["problem"]["code"] for item in told]
     assert codes == ["user-update-already-exists", "user-update-deleted", "user-update-not-found", None]
     assert pointers(told[0]["problem"]) == ["/items/0/change/email"]
