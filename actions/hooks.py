@@ -95,6 +95,14 @@ class Outcome:
     def succeeded(self) -> None:
         self.result = Result.SUCCEEDED
 
+    def committed(self) -> None:
+        """The record is on disk with the change; with a batch's, those of its items."""
+        self.recorded = True
+        for part in self.parts:
+            part.recorded = True
+            if part.result is Result.PENDING:
+                part.succeeded()
+
     def ended_by(self, error: BaseException) -> None:
         """Note what stopped the action. A crash shows to the caller as ``Internal``; the log gets the cause."""
         if not isinstance(error, ChamberlainError):

@@ -36,6 +36,9 @@ class Monitoring:
             metrics.audit_rejected()
         elif outcome.recorded:
             metrics.audit_recorded(outcome.result)
+            for part in outcome.parts:
+                if part.recorded:
+                    metrics.audit_recorded(part.result)
         if action.principal.kind is PrincipalKind.ANONYMOUS:
             if isinstance(error, Unauthenticated):
                 metrics.authentication_failed(error.cause)

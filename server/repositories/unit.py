@@ -331,7 +331,8 @@ class Unit:
 
     def _committed(self) -> None:
         self._ended = True
-        self.outcome.recorded = self._phase is not Phase.INTENT
+        if self._phase is not Phase.INTENT:
+            self.outcome.committed()
         self._units.directory.forget(*self._stale)
 
     async def _to_the_end(

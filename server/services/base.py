@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from actions.action import Lineage
-from actions.batch import BatchItem, BatchResult, ChangeItem, ItemResult, order_of, problem_of
+from actions.batch import BatchItem, ChangeItem, ItemResult, order_of, problem_of
 from actions.errors import Conflict, Fault, Invalid
 from actions.hooks import Outcome
 from actions.model import Kept, Nothing
@@ -169,7 +169,8 @@ class Service(Generic[Item]):
     async def batch(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Law 9: every row is locked first, in the order of their ids; then each item is done by the handler of the
         one operation, in that order, too."""
-        each = unit.permit.action.spec.each
+        spec = unit.permit.action.spec
+        each = spec.each
         assert each is not None  # the catalogue gives this handler to batches alone  # noqa: S101
         items = given.input.items
         await unit.begin()
@@ -189,12 +190,10 @@ class Service(Generic[Item]):
                 item = items[place]
                 alone = Given(_change(item), str(item.id), version=item.version)
                 done[place] = await run.do(place, handler, alone)
-        result = ItemResult[each.output]  # type: ignore[name-defined]
-        return BatchResult[each.output](  # type: ignore[name-defined]
-            items=[
-                _told(result, item.id, unit.outcome.parts[place], done.get(place)) for place, item in enumerate(items)
-            ]
-        )
+        accounts = zip(items, unit.outcome.parts, strict=True)
+        told = [_told(item.id, account, done.get(place)) for place, (item, account) in enumerate(accounts)]
+        result: BaseModel = spec.output(items=told)
+        return result
 
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
         """Law 5, wherever the spec says that an account could be taken over."""
@@ -217,6 +216,16 @@ def _change(item: BatchItem) -> BaseModel:
     return item.change if isinstance(item, ChangeItem) else Nothing()
 
 
+def _told(key: UUID, account: Outcome, done: BaseModel | None) -> ItemResult[Any]:
+    """What became of an item, for the caller."""
+    spec = account.action.spec
+    told = ItemResult[spec.output]  # type: ignore[name-defined]
+    if account.error is None:
+        return told(id=key, status=200, result=done)
+    problem = problem_of(account.error, spec.code_prefix)
+    return told(id=key, status=problem.status, problem=problem)
+
+
 def _wanted(operation: Operation, item: BatchItem) -> Mapping[str, object]:
     """The columns that an item is going to change."""
     return {"deleted_at": None} if operation == DELETE else _change(item).model_dump(exclude_unset=True)
@@ -225,13 +234,6 @@ def _wanted(operation: Operation, item: BatchItem) -> Mapping[str, object]:
 def _refuse_other_version(row: Row, given: Given[Any]) -> None:
     if given.version is not None and row["version"] != given.version:
         raise Conflict(f"It has version {row['version']} now.", reason="version-mismatch")
-
-
-def _told(result: type[ItemResult[Any]], key: UUID, account: Outcome, done: BaseModel | None) -> ItemResult[Any]:
-    if account.error is None:
-        return result(id=key, status=200, result=done)
-    problem = problem_of(account.error, account.action.spec.code_prefix)
-    return result(id=key, status=problem.status, problem=problem)
 
 
 def _refuse_if_settled(row: Row, values: Mapping[str, object]) -> None:

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from asyncpg.connection import LoggedQuery
 from hypothesis import given, settings
@@ -60,6 +62,16 @@ async def column(world: World, name: str, keys: list[UUID]) -> list[Any]:
     rows = await world.sql(f"SELECT id, {name} AS told FROM users WHERE id = ANY($1)", keys)
     told = {row["id"]: row["told"] for row in rows}
     return [told.get(key) for key in keys]
+
+
+def recorded(world: World, outcome: str) -> float:
+    """How many records the metrics count."""
+    return sum(
+        sample.value
+        for family in world.app.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.endswith("audit_records_total") and sample.labels["outcome"] == outcome
+    )
 
 
 # -- records --
@@ -166,9 +178,12 @@ async def test_of_a_partial_batch_each_item_stands_for_itself_and_has_its_record
     gone = uuid4()
     items = changes([keys[2], keys[1], gone, keys[0]], description="x")
     items[0]["change"] = {"email": "mia@example.org"}
+    failed, succeeded = recorded(world, "failed"), recorded(world, "succeeded")
     told = (await world.dana.post(f"{USERS}/batch_update", {"items": items, "mode": "partial"}))["items"]
     assert [item["id"] for item in told] == [item["id"] for item in items]
     assert [item["status"] for item in told] == [409, 409, 404, 200]
+    assert recorded(world, "failed") - failed == 3
+    assert recorded(world, "succeeded") - succeeded == 2
     codes = [item["problem"] and item["problem"]["code"] for item in told]
     assert codes == ["user-update-already-exists", "user-update-deleted", "user-update-not-found", None]
     assert pointers(told[0]["problem"]) == ["/items/0/change/email"]
@@ -326,6 +341,70 @@ async def test_a_part_belongs_to_its_own_batch(world: World) -> None:
 
 
 # -- order, locks and cost --
+
+
+async def test_a_batch_locks_its_rows_in_the_order_of_their_ids(world: World) -> None:
+    """Somebody holds the middle one. As long as the batch waits, it has those before it and none of those after it."""
+    keys = await people(world, 7)
+    for key in keys[::-1]:  # as they lie in the table, they come in the opposite order
+        await world.sql("UPDATE users SET description = 'moved' WHERE id = $1", key)
+    free = "SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"
+    asked, seen = {"items": changes([*keys[4:], *keys[:4]], description="x")}, list[list[UUID]]()
+    holder = await asyncpg.connect(world.urls.migrator)
+    try:
+        async with holder.transaction(), asyncio.timeout(30):
+            await holder.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", keys[3])
+            while keys[4:] not in seen:  # a batch waits for a second; then another one tries
+                batch = asyncio.create_task(world.dana.send("POST", f"{USERS}/batch_update", asked))
+                while not batch.done() and keys[4:] not in seen:
+                    seen.append([row["id"] for row in await world.sql(free, keys)])
+        await batch
+    finally:
+        await holder.close()
+    for left in seen:
+        assert left[-3:] == keys[4:], "a later one was held while an earlier one was waited for"
+
+
+async def test_an_item_sees_what_the_items_before_it_have_done(world: World) -> None:
+    """A default that is chosen takes the place of another, which comes later in the same batch."""
+    user = (await world.newcomer("ada")).id
+    made = [await world.root.post(f"/users/{user}/keypairs", {"is_default": True}, expect=201) for _ in range(2)]
+    first, second = (keypair["id"] for keypair in made)
+    items = [{"id": first, "change": {"is_default": True}}, {"id": second, "change": {}}]
+    told = (await world.root.post("/admin/keypairs/batch_update", {"items": items}))["items"]
+    assert [(item["result"]["is_default"], item["result"]["version"]) for item in told] == [(True, 3), (False, 2)]
+    items = [{"id": second, "version": 2, "change": {"is_default": True}}, {"id": first, "version": 3, "change": {}}]
+    told = (await world.root.post("/admin/keypairs/batch_update", {"items": items}))["items"]
+    assert [item["result"]["is_default"] for item in told] == [True, True], "the first was done first"
+
+
+async def test_what_is_no_item_s_fault_ends_a_partial_batch_too(world: World) -> None:
+    """Somebody is about to take a name, and does not say whether they will."""
+    keys = await people(world, 2)
+    items = [*changes(keys[:1], description="x"), *changes(keys[1:], username="taken-soon")]
+    holder = await asyncpg.connect(world.urls.migrator)
+    try:
+        async with holder.transaction():
+            await holder.execute("UPDATE users SET username = 'taken-soon' WHERE id = $1", world.id("mia"))
+            asked = {"items": items, "mode": "partial"}
+            problem = await world.dana.post(f"{USERS}/batch_update", asked, expect=503)
+    finally:
+        await holder.close()
+    assert problem["code"] == "user-batch-update-deadline-exceeded"
+    assert await column(world, "description", keys) == ["", ""]
+    (record,) = await world.records("domain_batch_update_users")
+    assert (record["result"], record["target"]["id"]) == ("failed", str(keys[1]))
+
+
+async def test_a_batch_that_is_sent_again_is_not_done_again(world: World) -> None:
+    keys, now = await people(world, 2), datetime.now(UTC)
+    same = world.as_("dana", now=lambda: now)
+    asked = {"items": changes(keys, description="x")}
+    await same.post(f"{USERS}/batch_update", asked)
+    await same.post(f"{USERS}/batch_update", asked, expect=401)
+    await same.post(f"{USERS}/batch_delete", {"items": plain(keys)})
+    await same.post(f"{USERS}/batch_delete", {"items": plain(keys)}, expect=401)
+    assert await column(world, "version", keys) == [3, 3]
 
 
 async def test_batches_that_overlap_in_opposite_orders_all_come_about(world: World) -> None:
