@@ -4,10 +4,10 @@ A user's scope owns no project. It sees those in which the user holds a role, as
 user's scope does not lie above a project.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from sqlalchemy import Column, Uuid, bindparam, delete, false, select
+from sqlalchemy import ARRAY, Column, Uuid, any_, bindparam, delete, false, select
 
 from actions.entities.project import PROJECTS, Project
 from actions.vocabulary import ScopeType
@@ -36,8 +36,19 @@ class ProjectRepository(Repository[Project]):
             expressions={"is_active": projects.c.deleted_at.is_(None)},
         )
         self.contents = Contents(kinds)
+        theirs = any_(bindparam("projects", type_=ARRAY(Uuid)))
+        self._hold_bindings = Query(
+            select(role_bindings.c.id)
+            .where(role_bindings.c.project_id == theirs)
+            .order_by(role_bindings.c.id)
+            .with_for_update()
+        )
         self._bound = Query(select(role_bindings.c.user_id).where(role_bindings.c.project_id == _PROJECT))
         self._unbind = Query(delete(role_bindings).where(role_bindings.c.project_id == _PROJECT))
+
+    async def hold_bindings(self, unit: Unit, projects: Collection[UUID]) -> None:
+        """Lock what goes with projects when they are purged, in the order in which a batch of it would."""
+        await unit.read_all(self._hold_bindings, projects=list(projects))
 
     async def purge_bindings(self, unit: Unit, project: UUID) -> list[UUID]:
         """Remove every role binding in a project, the revoked ones too; returns whose they were."""

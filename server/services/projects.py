@@ -1,6 +1,7 @@
 """The rules of projects: none is purged while anything lies in it, and its memberships go with it."""
 
-from collections.abc import Set
+from collections.abc import Collection, Set
+from uuid import UUID
 
 from actions.entities.project import SPECS, Project
 from actions.hooks import FieldChange
@@ -14,6 +15,9 @@ class ProjectService(Service[Project]):
     def __init__(self, projects: ProjectRepository) -> None:
         super().__init__(projects, SPECS)
         self._projects = projects
+
+    async def hold_belongings(self, unit: Unit, keys: Collection[UUID]) -> None:
+        await self._projects.hold_bindings(unit, keys)
 
     async def before_purge(self, unit: Unit, row: Row) -> None:
         await self._projects.contents.refuse_any(unit, row["id"])
