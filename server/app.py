@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from actions.action import ADMIN_SCOPE, Action, Address, Principal, PrincipalKind, RequestContext
@@ -29,6 +29,10 @@ from audit.writer import GroupCommitLog
 from server.http import rest
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
+from server.http.graphql.endpoint import PATH as GRAPHQL
+from server.http.graphql.endpoint import GraphQLEndpoint
+from server.http.graphql.explorer import Explorer
+from server.http.graphql.schema import build as graphql_schema
 from server.http.health import Health, Unready
 from server.http.metrics import Metrics
 from server.http.middleware.authentication import AuthenticationMiddleware
@@ -186,7 +190,8 @@ class _Credentials:
 def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
     """The ASGI application: the ungoverned routes, and behind authentication every route of the catalogue."""
     settings, metrics = app.settings, app.metrics
-    governed = Paths(rest.routes(ALL_SPECS, app.processor), default=rest.nowhere)
+    documents = GraphQLEndpoint(graphql_schema(ALL_SPECS), app.processor)
+    governed = Paths([*rest.routes(ALL_SPECS, app.processor), Route(GRAPHQL, documents)], default=rest.nowhere)
     authenticated = AuthenticationMiddleware(
         governed,
         _Credentials(app),
@@ -196,7 +201,8 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         require_signed_body=settings.require_signed_body,
     )
     health = _health(app, draining)
-    outer: ASGIApp = Paths([*health.routes(), Mount("", app=authenticated)])
+    explorer = Route(GRAPHQL, Explorer(authenticated))
+    outer: ASGIApp = Paths([*health.routes(), explorer, Mount("", app=authenticated)])
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),
         Middleware(ErrorHandlingMiddleware),

@@ -35,7 +35,7 @@ from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.errors import NotFound
 from actions.hooks import FieldChange
 from actions.model import Kept, marks
-from actions.query import COUNT_LIMIT, Page, Querier
+from actions.query import Page, Querier
 from actions.standard import Standard
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
@@ -132,22 +132,7 @@ class Repository(Generic[Item]):
     async def search(self, unit: Unit, querier: Querier) -> Page[Item]:
         """One page through what the scope sees, with its total."""
         statement = self._search(unit.permit.lineage.scope.type, querier.shape)
-        values = statement.values(querier)
-        rows = await unit.read_all(statement.page, **values)
-        if querier.exact_total:
-            total = await unit.read(statement.exact_count, **values)
-        else:
-            total = await unit.read(statement.count, **values)
-        counted = total["total"] if total else 0
-        items, cursor = page_of(rows, querier, statement.orders)
-        return Page[self.output](  # type: ignore[name-defined]
-            items=[self.item(row) for row in items],
-            total_count=min(counted, COUNT_LIMIT) if not querier.exact_total else counted,
-            total_count_exact=querier.exact_total or counted <= COUNT_LIMIT,
-            offset=querier.offset,
-            limit=querier.limit,
-            next_cursor=cursor,
-        )
+        return await page_of(unit, statement, querier, Page[self.output], self.item)  # type: ignore[name-defined]
 
     def item(self, row: Row) -> Item:
         """The output of a row."""

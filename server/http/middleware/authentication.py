@@ -87,10 +87,13 @@ class AuthenticationMiddleware:
             await self._app(scope, receive, send)
         except SignatureError as refusal:  # the body, once it was read, is not the one that was signed
             await self._refuse(exchange, refusal, _claimed(scope))
-        except Unauthenticated as refusal:  # a replay: the action's own record tells of it
-            self._metrics.authentication_failed(refusal.reason)
-            self._failures.charge(exchange.client_address, time.monotonic())
+        except Unauthenticated as refusal:
+            exchange.refusals.append(refusal)
             raise
+        finally:
+            for replay in exchange.refusals:  # the actions' own records tell of them
+                self._metrics.authentication_failed(replay.reason)
+                self._failures.charge(exchange.client_address, time.monotonic())
 
     async def _authenticate(self, scope: Scope, exchange: Exchange) -> None:
         query = scope["query_string"]
