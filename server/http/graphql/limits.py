@@ -57,12 +57,13 @@ def check(document: DocumentNode) -> None:
     if len(operations) > MAX_OPERATIONS:
         raise BadRequest(f"A document has at most {MAX_OPERATIONS} operations.", reason="too-many-operations")
     sums: dict[str, _Sum] = {}
-    for name in fragments:  # unused ones, too: they are validated like the others
-        _fragment(name, fragments, sums, ())
+    for name in fragments:  # where one is spread is still to be seen, so it may be as deep as any; unused ones count
+        inside = _fragment(name, fragments, sums, ())
+        _hold(_Sum(0, max(inside.depth, inside.schema_depth), inside.fields, inside.aliases, inside.directives))
     for operation in operations:
         if sum(1 for _ in top_fields(operation.selection_set, fragments)) > MAX_ACTIONS:
             raise BadRequest(f"An operation runs at most {MAX_ACTIONS} actions.", reason="too-many-actions")
-        _sum(operation.selection_set, fragments, sums, ())
+        _hold(_sum(operation.selection_set, fragments, sums, ()))
 
 
 def fragments_of(document: DocumentNode) -> Mapping[str, FragmentDefinitionNode]:
@@ -107,7 +108,6 @@ def _sum(
             total.add(_sum(node.selection_set, fragments, sums, inside))
         elif isinstance(node, FragmentSpreadNode):
             total.add(_fragment(node.name.value, fragments, sums, inside))
-        _hold(total)
     return total
 
 
