@@ -1,4 +1,4 @@
-"""An action as a GraphQL document: written from the schema alone, as a client that knows nothing else would write it."""
+"""An action as a GraphQL document, written from the schema alone, as by a client that knows nothing else."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -27,6 +27,7 @@ Json = NewType("Json", object)
 
 _NARROW = 2**31
 _WIDE = 2**63
+_RESERVED = ("Int", "Float", "String", "Boolean", "ID", "Long", "DateTime", "JSON")
 _LISTS = (list, set, frozenset, tuple, Sequence)
 _MAPPINGS = (dict, Mapping)
 _PLAIN: Mapping[object, object] = {
@@ -80,7 +81,7 @@ class Types:
         self._outputs: dict[type, type] = {}
         self._inputs: dict[type, tuple[type, Names]] = {}
         self._enums: dict[type, type] = {}
-        self._taken: set[str] = set()
+        self._taken = set(_RESERVED)
 
     def output(self, model: type[BaseModel]) -> type:
         if model not in self._outputs:
