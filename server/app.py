@@ -199,6 +199,7 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         app.failures,
         metrics,
         require_signed_body=settings.require_signed_body,
+        partly_open=frozenset({GRAPHQL}),
     )
     health = _health(app, draining)
     explorer = Route(GRAPHQL, Explorer(authenticated))

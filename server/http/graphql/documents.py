@@ -27,9 +27,9 @@ from graphql.validation import ASTValidationRule, ValuesOfCorrectTypeRule
 from actions.errors import BadRequest, ChamberlainError, Fault
 from server.http.graphql.limits import MAX_TOKENS, check, fragments_of, top_fields
 
-KEPT = 256
+KEPT = 100
 KEPT_LENGTH = 4096
-"""Longer documents are checked anew each time: what is kept has its bounds."""
+"""Longer documents are checked anew each time: what is kept stays below 30 MB, whoever tries."""
 MAX_COMMENTS = 100
 MAX_ERRORS = 20
 _ALL_NAMES = re.compile(r"[_A-Za-z0-9.\[\]!' ,]+")

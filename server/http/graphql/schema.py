@@ -136,7 +136,7 @@ def build(specs: tuple[Spec, ...]) -> Built:
         mutation=made.root("Mutation", mutations, "What changes something: one after the other, each for itself.")
         if mutations
         else None,
-        config=StrawberryConfig(default_resolver=getitem, scalar_map=SCALARS, sort_schema=True),
+        config=StrawberryConfig(default_resolver=getitem, scalar_map=SCALARS),
     )
     # Strawberry states the schema; graphql-core, which runs it, is handed what it made.
     core: GraphQLSchema = schema._schema

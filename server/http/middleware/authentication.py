@@ -66,13 +66,17 @@ class AuthenticationMiddleware:
         metrics: Metrics,
         *,
         require_signed_body: bool,
+        partly_open: frozenset[str] = frozenset(),
     ) -> None:
+        """``partly_open`` are paths where it depends on the body whether anybody may ask: who sends no credentials gets
+        there, and is refused once the route raises ``Unauthenticated``."""
         self._app = app
         self._credentials = credentials
         self._failures = failures
         self._audit = log
         self._metrics = metrics
         self._require_signed_body = require_signed_body
+        self._partly_open = partly_open
         self._log = structlog.get_logger("chamberlain.authentication")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,13 +85,16 @@ class AuthenticationMiddleware:
         try:
             await self._authenticate(scope, exchange)
         except (SignatureError, _Refused) as refusal:
-            await self._refuse(exchange, refusal, _claimed(scope))
+            if refusal.reason != Reason.MISSING_CREDENTIALS or scope["path"] not in self._partly_open:
+                await self._refuse(exchange, refusal, _claimed(scope))
         self._metrics.stage_finished("authentication", time.perf_counter() - started)
         try:
             await self._app(scope, receive, send)
         except SignatureError as refusal:  # the body, once it was read, is not the one that was signed
             await self._refuse(exchange, refusal, _claimed(scope))
         except Unauthenticated as refusal:
+            if exchange.principal is None:  # what was asked for is not among what is served to anybody
+                await self._refuse(exchange, SignatureError(Reason.MISSING_CREDENTIALS), "")
             exchange.refusals.append(refusal)
             raise
         finally:
