@@ -309,6 +309,28 @@ async def test_what_is_not_given_stays_and_what_is_null_is_null(world: World) ->
     )
     told = await run(world.root, update % world.places.research, s=slots)
     assert told["adminUpdateDomain"] == {"totalResourceSlots": slots}
+    literal = update.replace("($s: JSON)", "").replace("$s", "{cpu: 1, cuda_shares: 9}") % world.places.research
+    assert (await run(world.root, literal))["adminUpdateDomain"] == {"totalResourceSlots": {"cpu": 1, "cuda_shares": 9}}
+
+
+async def test_what_json_cannot_tell_is_the_callers_mistake(world: World) -> None:
+    """A number of any length, and depth without end: nothing of it is a crash."""
+    update = 'mutation { adminUpdateDomain(id: "%s", input: {totalResourceSlots: {cpu: %s}}) { id } }'
+    for number in ("9" * 30, "9" * 5000, "1e400", "-1", "1.5"):
+        answer = await post(world.root, update % (world.places.research, number))
+        assert 400 <= answer.json()["errors"][0]["extensions"]["status"] < 500, number
+    query = "query ($filter: UserFilter) { adminSearchUsers(filter: $filter) { totalCount } }"
+    change = 'mutation ($slots: JSON) { adminUpdateDomain(id: "%s", input: {totalResourceSlots: $slots}) { id } }'
+    change %= world.places.research
+    for depth in (20, 60, 100, 126, 127, 128, 140, 200, 260, 330, 500):
+        nest = '{"AND": [' * depth + "{}" + "]}" * depth
+        slots = '{"a": ' * depth + "1" + "}" * depth
+        for asked, variables in ((query, f'{{"filter": {nest}}}'), (change, f'{{"slots": {slots}}}')):
+            body = f'{{"query": {orjson.dumps(asked).decode()}, "variables": {variables}}}'.encode()
+            answer = await world.root.send("POST", "/graphql", body, headers={"content-type": "application/json"})
+            told = answer.json()
+            status = told["errors"][0]["extensions"]["status"] if "errors" in told else told["status"]
+            assert 400 <= status < 500, (depth, told)
 
 
 # -- the page --

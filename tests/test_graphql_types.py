@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, computed_field
 
 from actions.action import Principal, PrincipalKind
 from actions.errors import Unauthenticated
@@ -70,6 +70,12 @@ class Shown(Output):
     colours: list[Colour]
     parts: list[Part] | None
     anything: dict[str, Any]
+    whatever: Any = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def doubled(self) -> int:
+        return 2 * self.few
 
 
 THING = Standard(Entity("thing", "things"), Shown)
@@ -105,7 +111,9 @@ def test_every_kind_of_field_has_its_type() -> None:
         "price: String!",
         "colours: [Colour!]!",
         "parts: [Part!]",
-        "anything: JSON!",
+        "anything: JSON!\n",
+        "whatever: JSON\n",
+        "doubled: Long!\n",
         '"""How few. If unsaid: 3."""',
         '"""If unsaid: GREEN."""',
         '"""What is shown."""',
@@ -115,6 +123,14 @@ def test_every_kind_of_field_has_its_type() -> None:
     assert "input PartInput {" in sdl  # the model is an output, too, and that has the name
     assert not hasattr(Colour, "__strawberry_definition__"), "a declaration was marked by a surface"
     assert not hasattr(Part, "__strawberry_definition__"), "a declaration was marked by a surface"
+
+
+def test_what_has_no_fields_is_json() -> None:
+    class Nowhere(Output):
+        """Nothing at all."""
+
+    sdl = build(THING.offer(MEASURE, A, output=Nowhere, sentence="Measure.")).sdl
+    assert "adminMeasureThing: JSON\n" in sdl
 
 
 def test_two_models_of_one_name_stop_the_start() -> None:
@@ -194,7 +210,7 @@ def _open(world: World, spec: Spec) -> Any:
 
 async def test_what_is_given_reaches_the_model_and_what_it_answers_the_caller(world: World) -> None:
     query = """query ($input: PartMany!) { adminMeasureThing(input: $input) {
-        id at few many ratio price colours parts { version colour } anything
+        id at few many ratio price colours parts { version colour } anything whatever doubled
     } }"""
     items = [{"id": str(UUID(int=9)), "change": {"version": 2**40, "colour": "DARK_RED"}}]
     sent = {"items": items, "secret": "s3cret", "extra": {"a_b": 1}, "when": "2026-01-02T03:04:05Z", "either": "x"}
@@ -213,6 +229,8 @@ async def test_what_is_given_reaches_the_model_and_what_it_answers_the_caller(wo
                 "colours": ["DARK_RED"],
                 "parts": [{"version": 2**40, "colour": "GREEN"}],
                 "anything": {"under_score": [1, None, {"a": "b"}]},
+                "whatever": None,
+                "doubled": 6,
             }
         }
     }

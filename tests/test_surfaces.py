@@ -76,7 +76,7 @@ def _same_fields(kind: Any, model: type[BaseModel]) -> None:
     assert isinstance(kind, GraphQLObjectType)
     assert set(kind.fields) == {camel(name) for name in model.model_fields}
     for name, info in model.model_fields.items():
-        nullable = type(None) in getattr(info.annotation, "__args__", ())
+        nullable = info.annotation is Any or type(None) in getattr(info.annotation, "__args__", ())
         assert isinstance(kind.fields[camel(name)].type, GraphQLNonNull) is not nullable, name
 
 

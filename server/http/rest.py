@@ -99,8 +99,8 @@ class Resource:
         path: Mapping[str, str],
         given: Raw,
     ) -> AnyAction:
-        aliased = self._path != spec.path
-        address = Address(ScopeType.USER, ME) if aliased else Address(spec.scope_type, path.get(spec.scope_type, ""))
+        own = spec.scope_type is ScopeType.USER and self._path != spec.path
+        address = Address(spec.scope_type, ME if own else path.get(spec.scope_type, ""))
         return action_of(spec, exchange, "rest", address, path.get("id"), given, exchange.replay_digest)
 
 

@@ -76,9 +76,9 @@ class SearchStatement:
 
 
 async def page_of(
-    unit: Unit, statement: SearchStatement, querier: Querier, page: type[Page[Item]], item: Callable[[Row], Item]
+    unit: Unit, statement: SearchStatement, querier: Querier, page: type[Page[Item]], item: Callable[[Row], Any]
 ) -> Page[Item]:
-    """One page of a search, with the cursors of its items and its total."""
+    """One page of a search, with the cursors of its items and its total. ``item`` is what ``page`` takes of a row."""
     values = statement.values(querier)
     found = await unit.read_all(statement.page, **values)
     rows, more = found[: querier.limit], len(found) > querier.limit

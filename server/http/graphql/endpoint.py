@@ -36,7 +36,7 @@ from actions.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from server.http.actions import Executes, action_of
+from server.http.actions import Executes, Raw, action_of
 from server.http.exchange import Exchange
 from server.http.graphql.documents import Document, Documents, Operation, RequestErrors
 from server.http.graphql.schema import Built, Served
@@ -162,7 +162,11 @@ class _Running:
         try:
             address, target = field.address(arguments), arguments.get("id")
             _check_address(address.ref, target)
-            given = field.given(arguments, counted=not field.searches or _counts(info))
+            given: Raw
+            try:
+                given = field.given(arguments, counted=not field.searches or _counts(info))
+            except BadRequest as fault:
+                given = fault  # told after the decision, and only to those who may ask
             digest = _digest(exchange.replay_digest, info.path.key)
             action = action_of(field.spec, exchange, "graphql", address, target, given, digest)
             return field.answer(await self.processor.execute(action), arguments)

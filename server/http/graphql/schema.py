@@ -27,6 +27,7 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
 
 from actions.action import Address
+from actions.errors import BadRequest
 from actions.query import Page, Search, Total, filter_of
 from actions.standard import Spec
 from actions.vocabulary import SEARCH, ScopeType
@@ -73,12 +74,21 @@ class Served:
         return Address(scope, "" if scope is ScopeType.ADMIN else arguments["scope"][scope.value])
 
     def given(self, arguments: Mapping[str, Any], *, counted: bool) -> bytes:
-        """The input as the JSON that a REST request would have sent. ``counted``: somebody looks at the total."""
+        """The input as the JSON that a REST request would have sent. ``counted``: somebody looks at the total.
+
+        Raises ``BadRequest`` for what JSON cannot tell.
+        """
         if self.searches:
-            return orjson.dumps(self._search(arguments, counted=counted))
-        if self.names is None or (given := arguments.get("input")) is None:
+            given: object = self._search(arguments, counted=counted)
+        elif self.names is None or arguments.get("input") is None:
             return b""
-        return orjson.dumps(self.names.to_model(given))
+        else:
+            given = self.names.to_model(arguments["input"])
+        try:
+            return orjson.dumps(given)
+        except TypeError:
+            told = "The input is nested too deep, or holds a number that is too large."
+            raise BadRequest(told, reason="malformed-json") from None
 
     def _search(self, arguments: Mapping[str, Any], *, counted: bool) -> dict[str, object]:
         given = {key: arguments[name] for name, key in _SEARCH_NAMES.items() if arguments.get(name) is not None}
@@ -159,7 +169,7 @@ class _Making:
         self._page_info = self._types.new("PageInfo", "Where a page lies among all that was found.")
         for spec in specs:  # outputs first: where a model is both, its input gets the longer name
             if not _searches(spec):
-                self._types.output(spec.output)
+                self._types.annotation(spec.output, None, (), None)
         self._types.fill(
             self._page_info,
             output_field("has_next_page", bool),
@@ -186,7 +196,7 @@ class _Making:
             shape, names = self._types.input(spec.input)
             needed = any(info.is_required() for info in spec.input.model_fields.values())
             arguments.append(argument("input", shape if needed else shape | None))
-        told = self._connection(_item(spec)) if searches else self._types.output(spec.output)
+        told: Any = self._connection(_item(spec)) if searches else self._types.annotation(spec.output, None, (), None)
         made = output_field(spec.graphql_field, told | None, spec.sentence)
         made.arguments = arguments
         if spec.graphql_field in self.served:

@@ -37,8 +37,6 @@ _PLAIN: Mapping[object, object] = {
     SecretStr: str,
     UUID: strawberry.ID,
     datetime: Moment,
-    Any: Json,
-    object: Json,
     dict: Json,
 }
 _JSON_SCHEMA_TYPES = {"string": str, "integer": Long, "number": float, "boolean": bool}
@@ -91,6 +89,10 @@ class Types:
                 *(
                     output_field(name, self.annotation(info.annotation, model, info.metadata, None), info.description)
                     for name, info in model.model_fields.items()
+                ),
+                *(
+                    output_field(name, self.annotation(info.return_type, model, (), None), info.description)
+                    for name, info in model.model_computed_fields.items()
                 ),
             )
         return self._outputs[model]
@@ -159,6 +161,9 @@ class Types:
         return self._named(annotation, metadata, below)
 
     def _named(self, annotation: object, metadata: Sequence[object], below: list[Names] | None) -> object:
+        if annotation is Any or annotation is object:  # null is anything, too
+            nothing: Any = Json
+            return nothing | None
         if annotation is int:
             return int if _is_narrow(metadata) else Long
         if annotation in _PLAIN:
@@ -170,8 +175,10 @@ class Types:
         if not issubclass(annotation, BaseModel):
             schema = TypeAdapter(annotation).json_schema(mode="serialization")
             return _JSON_SCHEMA_TYPES.get(schema.get("type", ""), Json)
+        if not annotation.model_fields:  # GraphQL has no word for an object without fields
+            return Json
         if below is None:
-            return self.output(annotation) if annotation.model_fields else Json
+            return self.output(annotation)
         made, names = self.input(annotation)
         below.append(names)
         return made
