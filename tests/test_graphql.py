@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from server.cli.signing_client import SignatureAuth
 from server.repositories.database import Database
 from tests.documents import post, run
 from tests.world.world import World
@@ -53,6 +55,17 @@ async def test_a_document_is_sent_as_json_by_post_and_no_other_way(world: World)
         assert code_of(await world.mia.send(method, "/graphql", body)) == (405, "request-handle-method-not-allowed")
     in_both = await world.mia.send("POST", "/graphql?operationName=X", {"query": WHO})
     assert code_of(in_both) == (400, "request-handle-query-in-address")
+
+
+async def test_a_body_that_was_signed_is_the_body_that_is_run(world: World) -> None:
+    meant = httpx.Request("POST", "http://chamberlain.test/graphql", json={"query": WHO})
+    mia = world.personas["mia"]
+    auth = SignatureAuth(mia.access_key, mia.secret_key, sign_body=True, now=lambda: datetime.now(UTC))
+    headers = {name: value for name, value in next(auth.auth_flow(meant)).headers.items() if name != "content-length"}
+    assert (await world.stranger().send("POST", "/graphql", meant.content, headers=headers)).status_code == 200
+    other = meant.content.replace(b"username", b"email")
+    refused = await world.stranger().send("POST", "/graphql", other, headers=headers)
+    assert code_of(refused) == (401, "authentication-verify-unauthenticated")
 
 
 @pytest.mark.parametrize(
