@@ -68,43 +68,43 @@ async def test_a_body_that_was_signed_is_the_body_that_is_run(world: World) -> N
     assert code_of(refused) == (401, "authentication-verify-unauthenticated")
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"{", "malformed-json"),
-        (b"\xff", "malformed-json"),
-        (b"", "malformed-json"),
-        ([{"query": WHO}], "batched"),
-        ("text", "malformed-request"),
-        ({}, "malformed-request"),
-        ({"query": None}, "malformed-request"),
-        ({"query": {"a": 1}}, "malformed-request"),
-        ({"query": WHO, "variables": []}, "malformed-request"),
-        ({"query": WHO, "variables": "x"}, "malformed-request"),
-        ({"query": WHO, "operationName": 1}, "malformed-request"),
-        ({"query": WHO, "operationName": "Other"}, "unknown-operation"),
-        ({"query": f"query A {WHO} query B {WHO}"}, "unknown-operation"),
-        ({"query": "fragment F on Query { __typename }"}, "unknown-operation"),
-        ({"query": ""}, "malformed-document"),
-        ({"query": "{"}, "malformed-document"),
-        ({"query": "type A { b: C }"}, "unknown-operation"),
-        ({"query": f"query A {WHO} type A {{ b: C }}"}, "invalid-document"),
-        ({"query": "subscription { a }"}, "invalid-document"),
-        ({"query": "{ nonsense }"}, "invalid-document"),
-        ({"query": "{ adminUser { id } }"}, "invalid-document"),
-        ({"query": "{ adminUser(id: 1.5) { id } }"}, "invalid-document"),
-        ({"query": "{ adminUser(id: 1) }"}, "invalid-document"),
-        ({"query": "mutation { adminUser(id: 1) { id } }"}, "invalid-document"),
-        ({"query": "query ($a: ID!) { adminUser(id: $a) { id } }"}, "invalid-variables"),
-        ({"query": "query ($a: ID!) { adminUser(id: $a) { id } }", "variables": {"a": None}}, "invalid-variables"),
-        ({"query": "query ($a: ID!) { adminUser(id: $a) { id } }", "variables": {"a": [1]}}, "invalid-variables"),
-    ],
+NO_REQUESTS: tuple[tuple[object, str], ...] = (
+    (b"{", "malformed-json"),
+    (b"\xff", "malformed-json"),
+    (b"", "malformed-json"),
+    ([{"query": WHO}], "batched"),
+    ("text", "malformed-request"),
+    ({}, "malformed-request"),
+    ({"query": None}, "malformed-request"),
+    ({"query": {"a": 1}}, "malformed-request"),
+    ({"query": WHO, "variables": []}, "malformed-request"),
+    ({"query": WHO, "variables": "x"}, "malformed-request"),
+    ({"query": WHO, "operationName": 1}, "malformed-request"),
+    ({"query": WHO, "operationName": "Other"}, "unknown-operation"),
+    ({"query": f"query A {WHO} query B {WHO}"}, "unknown-operation"),
+    ({"query": "fragment F on Query { __typename }"}, "unknown-operation"),
+    ({"query": ""}, "malformed-document"),
+    ({"query": "{"}, "malformed-document"),
+    ({"query": "type A { b: C }"}, "unknown-operation"),
+    ({"query": f"query A {WHO} type A {{ b: C }}"}, "invalid-document"),
+    ({"query": "subscription { a }"}, "invalid-document"),
+    ({"query": "{ nonsense }"}, "invalid-document"),
+    ({"query": "{ adminUser { id } }"}, "invalid-document"),
+    ({"query": "{ adminUser(id: 1.5) { id } }"}, "invalid-document"),
+    ({"query": "{ adminUser(id: 1) }"}, "invalid-document"),
+    ({"query": "mutation { adminUser(id: 1) { id } }"}, "invalid-document"),
+    ({"query": "query ($a: ID!) { adminUser(id: $a) { id } }"}, "invalid-variables"),
+    ({"query": "query ($a: ID!) { adminUser(id: $a) { id } }", "variables": {"a": None}}, "invalid-variables"),
+    ({"query": "query ($a: ID!) { adminUser(id: $a) { id } }", "variables": {"a": [1]}}, "invalid-variables"),
 )
-async def test_what_is_no_request_is_told_so_and_nothing_is_run(world: World, body: Any, reason: str) -> None:
+
+
+async def test_what_is_no_request_is_told_so_and_nothing_is_run(world: World) -> None:
     before = len(await world.records())
-    kind = {"content-type": "application/json"}
-    answer = await world.root.send("POST", "/graphql", body, headers=kind if isinstance(body, bytes) else None)
-    assert code_of(answer) == (400, f"request-handle-{reason}")
+    for body, reason in NO_REQUESTS:
+        kind = {"content-type": "application/json"} if isinstance(body, bytes) else None
+        answer = await world.root.send("POST", "/graphql", body, headers=kind)
+        assert code_of(answer) == (400, f"request-handle-{reason}"), body
     assert len(await world.records()) == before
 
 
@@ -199,6 +199,21 @@ async def test_a_crash_shows_nothing_of_itself(world: World) -> None:
     assert error["extensions"]["code"] == "user-get-internal"
     assert error["extensions"]["status"] == 500
     assert "full_name" not in str(told)
+
+
+async def test_a_variable_that_is_null_where_nothing_may_be_is_the_callers_mistake(world: World) -> None:
+    for query, path, code in (
+        ('query ($id: ID = "x") { adminUser(id: $id) { id } }', ["adminUser"], "user-get-invalid-variables"),
+        (
+            'query ($x: Boolean = true) { adminUser(id: "1") @skip(if: $x) { id } }',
+            None,
+            "request-handle-invalid-variables",
+        ),
+    ):
+        told = (await post(world.root, query, id=None, x=None)).json()
+        assert not (told["data"] or {}).get("adminUser")
+        [error] = told["errors"]
+        assert (error["path"], error["extensions"]["code"], error["extensions"]["status"]) == (path, code, 400)
 
 
 async def test_a_character_that_no_path_has_names_nothing(world: World) -> None:

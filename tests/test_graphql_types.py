@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 import pytest
+import structlog.testing
 from pydantic import BaseModel, Field, SecretStr, computed_field
 
 from actions.action import Principal, PrincipalKind
@@ -246,7 +247,10 @@ async def test_a_value_that_its_type_cannot_hold_is_a_crash_that_shows_nothing(w
     measure = "adminMeasureThing(input: {items: []})"
     query = f"{{ {measure} {{ few }} other: {measure} {{ many }} }}"
     root = persona(world, "root")
-    status, told, _ = await _asked(world, MEASURED, broken, query, root)
+    with structlog.testing.capture_logs() as lines:
+        status, told, _ = await _asked(world, MEASURED, broken, query, root)
+    assert [line for line in lines if line["event"] == "crash"] != []
+    assert str(2**40) not in str(lines)
     assert (status, told["data"]) == (200, {"adminMeasureThing": None, "other": {"many": 2**62}})
     [error] = told["errors"]
     assert error["extensions"] == {"code": "thing-measure-internal", "status": 500, "request_id": "asked"}

@@ -135,18 +135,21 @@ class GraphQLEndpoint:
             raise BadRequest("The variables are nested too deep.", reason="too-deep") from None
 
     def _field_error(self, error: GraphQLError, operation: Operation, exchange: Exchange) -> dict[str, object]:
-        extensions: Mapping[str, object] | None = error.extensions
-        if not extensions:
-            # A value that its type cannot hold: ours to mend, and not for the caller to read.
-            self._log.error("crash", request_id=exchange.request_id, exc_info=error)
-            key = error.path[0] if error.path else None
-            name = next((name for told, name in operation.fields if told == key), None)
-            served = self._built.fields.get(name or "")
-            spec = served.spec if served else None
-            told, extensions = _told(problem(Internal(), exchange.request_id, spec))
+        if error.extensions:
+            return {"message": error.message, "path": error.path, "extensions": error.extensions}
+        path = error.path or []
+        served = next((self._built.fields.get(name) for key, name in operation.fields if [key] == path[:1]), None)
+        known: ChamberlainError
+        if len(path) < 2 and isinstance(error.original_error, GraphQLError | None):
+            # A variable may be null and stand where nothing may: that shows only when the field is reached.
+            known = BadRequest("A variable is null where there must be a value.", reason="invalid-variables")
         else:
-            told = error.message
-        return {"message": told, "path": error.path, "extensions": extensions}
+            # A value that its type cannot hold: ours to mend, and the message would show it, be it a secret.
+            cause = error.original_error or error
+            self._log.error("crash", request_id=exchange.request_id, path=path, kind=type(cause).__name__)
+            known = Internal()
+        message, extensions = _told(problem(known, exchange.request_id, served.spec if served else None))
+        return {"message": message, "path": error.path, "extensions": extensions}
 
 
 @dataclass(frozen=True)
