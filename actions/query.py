@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Generic, Self, TypeVar, cast
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints
 
 from actions.errors import BadRequest, Fault, Invalid
 from actions.model import Input, Output, without_nul
@@ -146,6 +146,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 class Total(StrEnum):
     EXACT = "exact"
+    NONE = "none"
 
 
 class Search(Input, Generic[FilterT]):
@@ -156,7 +157,7 @@ class Search(Input, Generic[FilterT]):
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="Deeper pages take a `cursor`.")
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
-    total: Total | None = Field(default=None, description="`exact` counts beyond 10,000.")
+    total: Total | None = Field(default=None, description="`exact` counts beyond 10,000, `none` not at all.")
 
 
 def filter_of(search: type[BaseModel]) -> type[Filter]:
@@ -169,7 +170,11 @@ Item = TypeVar("Item", bound=BaseModel)
 
 
 class Page(Output, Generic[Item]):
-    """One page of a search. ``next_cursor`` is null on the last page."""
+    """One page of a search. ``next_cursor`` is null on the last page.
+
+    A total that is not exact is what there is at least. ``cursors`` are those of the items, in their order; no JSON
+    of a page shows them.
+    """
 
     items: list[Item]
     total_count: int
@@ -177,6 +182,17 @@ class Page(Output, Generic[Item]):
     offset: int
     limit: int
     next_cursor: str | None = None
+
+    _cursors: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def cursors(self) -> tuple[str, ...]:
+        return self._cursors
+
+    def marked(self, cursors: tuple[str, ...]) -> Self:
+        """This page, with the cursors of its items."""
+        self._cursors = cursors
+        return self
 
 
 def item_of(page: type[BaseModel]) -> type[BaseModel]:
@@ -233,7 +249,7 @@ class Querier:
     limit: int
     offset: int = 0
     cursor: str | None = None
-    exact_total: bool = False
+    total: Total | None = None
     hide_deleted: bool = True
 
     @property
@@ -267,7 +283,7 @@ def to_querier(search: Search[FilterT], orderable: Sequence[str]) -> Querier:
         limit=search.limit,
         offset=search.offset,
         cursor=search.cursor,
-        exact_total=search.total is Total.EXACT,
+        total=search.total,
         hide_deleted=search.filter is None or not any(leaf.field in search.filter.speaks_of_deleted for leaf in leaves),
     )
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from actions.action import ADMIN_SCOPE, Action, Address, Principal, PrincipalKind, RequestContext
@@ -32,6 +32,10 @@ from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
 from server.http.credentials.keypair import KeypairTokens, SignedRequests
+from server.http.graphql.endpoint import PATH as GRAPHQL
+from server.http.graphql.endpoint import GraphQLEndpoint
+from server.http.graphql.explorer import Explorer
+from server.http.graphql.schema import build as graphql_schema
 from server.http.health import Health, Unready
 from server.http.metrics import Metrics
 from server.http.middleware.authentication import AuthenticationMiddleware, Forms
@@ -210,9 +214,9 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
     authentication every other route of the catalogue."""
     settings, metrics = app.settings, app.metrics
     open_to_all = rest.routes((spec for spec in ALL_SPECS if spec.anonymous), app.processor)
-    governed = Paths(
-        rest.routes((spec for spec in ALL_SPECS if not spec.anonymous), app.processor), default=rest.nowhere
-    )
+    documents = GraphQLEndpoint(graphql_schema(ALL_SPECS), app.processor)
+    signed_in = rest.routes((spec for spec in ALL_SPECS if not spec.anonymous), app.processor)
+    governed = Paths([*signed_in, Route(GRAPHQL, documents)], default=rest.nowhere)
     keypairs = _Keypairs(app)
     authenticated = AuthenticationMiddleware(
         governed,
@@ -224,9 +228,11 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         app.failures,
         metrics,
         require_signed_body=settings.require_signed_body,
+        partly_open=frozenset({GRAPHQL}),
     )
     health = _health(app, draining)
-    served = [*health.routes(), key_set.route(app.directory), *open_to_all, Mount("", app=authenticated)]
+    explorer = Route(GRAPHQL, Explorer(authenticated))
+    served = [*health.routes(), key_set.route(app.directory), *open_to_all, explorer, Mount("", app=authenticated)]
     outer: ASGIApp = Paths(served)
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),

@@ -12,6 +12,7 @@ import pytest
 from actions.entities import ALL_SPECS
 from server.cli.output import show_json
 from server.cli.welcome import next_commands
+from server.http.graphql.schema import build
 from server.keyring import KeyRing
 from server.settings import Settings
 from tests.commands import POLICIES, PROGRAM, amend, in_one_line, invoke
@@ -88,6 +89,12 @@ def test_the_catalogue_can_be_narrowed() -> None:
     chosen = json.loads(invoke("actions", "--format", "json", "--scope", "user", "--entity", "keypair").stdout)
     assert {(entry["scope"], entry["entity"]) for entry in chosen} == {("user", "keypair")}
     assert "keypair" in in_one_line(invoke("actions", "--entity", "dragon"))
+
+
+def test_the_schema_is_printed_as_it_is_served() -> None:
+    printed = invoke("schema")
+    assert printed.exit_code == 0
+    assert printed.stdout == build(ALL_SPECS).sdl
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ async def test_every_error_has_the_one_format(world: World) -> None:
     assert is_problem(await world.mia.send("GET", "/admin/users"), 403, "user-search-forbidden")
     stranger = await world.stranger().send("GET", users)
     assert is_problem(stranger, 401, "authentication-verify-missing-credentials")
-    assert stranger.headers["www-authenticate"].startswith("BackendAI")
+    assert stranger.headers["www-authenticate"] == "Bearer, BackendAI signMethod=HMAC-SHA256"
 
 
 async def test_a_wrong_value_is_told_by_its_place(world: World) -> None:

@@ -1,6 +1,9 @@
-"""``chamberlain actions``: the catalogue, read from the declarations. Needs neither server nor database."""
+"""``chamberlain actions``, ``chamberlain schema``: the catalogue, read from the declarations. Needs neither server nor
+database."""
 
 from typing import Any
+
+import typer
 
 from actions.entities import ALL_SPECS
 from actions.standard import Spec
@@ -39,3 +42,9 @@ def _told(spec: Spec) -> dict[str, Any]:
         "internal": spec.internal,
         "sentence": spec.sentence,
     }
+
+
+def show_schema() -> None:
+    from server.http.graphql.schema import build
+
+    typer.echo(build(ALL_SPECS).sdl, nl=False)

@@ -120,6 +120,14 @@ def actions(
         show(format, scope, entity)
 
 
+@app.command()
+def schema() -> None:
+    """Print the GraphQL schema. It needs neither server nor database."""
+    from server.cli.catalogue import show_schema
+
+    show_schema()
+
+
 @policy.command("check")
 def policy_check(
     folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,

@@ -6,6 +6,7 @@ from datetime import datetime
 from starlette.types import Scope
 
 from actions.action import Principal
+from actions.errors import Unauthenticated
 from actions.standard import Spec
 
 _KEY = "chamberlain.exchange"
@@ -25,6 +26,8 @@ class Exchange:
     replay_digest: bytes | None = field(default=None, repr=False)
     body_digest: bytes | None = field(default=None, repr=False)
     status: int = 0
+    refusals: list[Unauthenticated] = field(default_factory=list)
+    """What authentication has to count although the answer tells of it among others."""
 
     @staticmethod
     def of(scope: Scope) -> "Exchange":

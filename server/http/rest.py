@@ -6,18 +6,16 @@ bytes until the pipeline has decided.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from actions.action import ANONYMOUS, Action, Address, AnyAction, RequestContext
+from actions.action import Address, AnyAction
 from actions.errors import BadRequest, ChamberlainError, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
 from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
-from audit.record import new_id
+from server.http.actions import Executes, Raw, action_of
 from server.http.exchange import Exchange
 from server.http.middleware.authentication import check_body
 
@@ -25,10 +23,6 @@ ME = "me"
 BODY_SECONDS = 30.0
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 Parameters = Sequence[tuple[str, str]]
-
-
-class Executes(Protocol):
-    async def execute(self, action: AnyAction) -> BaseModel: ...
 
 
 def routes(specs: Iterable[Spec], processor: Executes) -> list[Route]:
@@ -65,9 +59,9 @@ class Resource:
         request = Request(scope, receive)
         parameters = request.query_params.multi_items() if scope["query_string"] else []
         exchange.spec = spec = self._spec(scope["method"], parameters)
-        body = await _body(request)
+        body = await read_body(request)
         check_body(exchange, body)
-        given: bytes | Mapping[str, object] | ChamberlainError
+        given: Raw
         try:
             given = _given(spec, request, parameters, body)
         except ChamberlainError as fault:
@@ -103,30 +97,14 @@ class Resource:
         spec: Spec,
         exchange: Exchange,
         path: Mapping[str, str],
-        given: bytes | Mapping[str, object] | ChamberlainError,
+        given: Raw,
     ) -> AnyAction:
-        principal = ANONYMOUS if spec.anonymous else exchange.principal
-        assert principal is not None  # authentication stands before every other governed route  # noqa: S101
         own = spec.scope_type is ScopeType.USER and self._path != spec.path
-        ref = ME if own else path.get(spec.scope_type.value, "")
-        return Action(
-            id=new_id(),
-            spec=spec,
-            principal=principal,
-            address=Address(spec.scope_type, ref),
-            context=RequestContext(
-                exchange.request_id,
-                exchange.received_at,
-                exchange.client_address,
-                "rest",
-                None if spec.operation.reads else exchange.replay_digest,
-            ),
-            target=path.get("id"),
-            given=given,
-        )
+        address = Address(spec.scope_type, ME if own else path.get(spec.scope_type, ""))
+        return action_of(spec, exchange, "rest", address, path.get("id"), given, exchange.replay_digest)
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The whole body. One that trickles is not waited for: the connection would be held for as long as it likes."""
     if not any(name in _BODY_HEADERS for name, _ in request.scope["headers"]):
         return b""

@@ -38,7 +38,7 @@ from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.errors import NotFound
 from actions.hooks import FieldChange
 from actions.model import Kept, marks
-from actions.query import COUNT_LIMIT, Querier
+from actions.query import Page, Querier
 from actions.standard import Standard
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
@@ -149,23 +149,8 @@ class Repository(Generic[Item]):
     async def search(self, unit: Unit, querier: Querier) -> BaseModel:
         """One page through what the scope sees, with its total, as the action shows it."""
         statement = self._search(unit.permit.lineage.scope.type, querier.shape)
-        values = statement.values(querier)
-        rows = await unit.read_all(statement.page, **values)
-        if querier.exact_total:
-            total = await unit.read(statement.exact_count, **values)
-        else:
-            total = await unit.read(statement.count, **values)
-        counted = total["total"] if total else 0
-        items, cursor = page_of(rows, querier, statement.orders)
-        page: dict[str, object] = {
-            "items": [dict(row) for row in items],
-            "total_count": min(counted, COUNT_LIMIT) if not querier.exact_total else counted,
-            "total_count_exact": querier.exact_total or counted <= COUNT_LIMIT,
-            "offset": querier.offset,
-            "limit": querier.limit,
-            "next_cursor": cursor,
-        }
-        return unit.permit.action.spec.output.model_validate(page)
+        shown: type[Page[Any]] = unit.permit.action.spec.output  # type: ignore[assignment]
+        return await page_of(unit, statement, querier, shown, dict)
 
     async def find(self, unit: Unit, querier: Querier) -> list[Row]:
         """The rows of one page, one more if there is a next one. They are for a rule, not for the caller."""

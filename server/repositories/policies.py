@@ -78,16 +78,8 @@ class PolicyRepository:
 
     async def search(self, unit: Unit, querier: Querier) -> Page[PolicyVersion]:
         statement = SearchStatement(querier.shape, _SHOWN, _FIELDS.__getitem__, policy_versions.c.digest)
-        values = statement.values(querier)
-        rows, cursor = page_of(await unit.read_all(statement.page, **values), querier, statement.orders)
-        total = await unit.read(statement.exact_count, **values)
-        return Page[PolicyVersion](
-            items=[PolicyVersion.model_validate(dict(row)) for row in rows],
-            total_count=total["total"] if total else 0,
-            total_count_exact=True,
-            offset=querier.offset,
-            limit=querier.limit,
-            next_cursor=cursor,
+        return await page_of(
+            unit, statement, querier, Page[PolicyVersion], lambda row: PolicyVersion.model_validate(dict(row))
         )
 
     async def lock(self, unit: Unit) -> str | None:

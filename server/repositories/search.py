@@ -9,9 +9,11 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
+from pydantic import BaseModel
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -34,9 +36,11 @@ from sqlalchemy import (
 )
 
 from actions.errors import BadRequest
-from actions.query import COUNT_LIMIT, Condition, Group, Join, Order, Querier, Shape
+from actions.query import COUNT_LIMIT, Condition, Group, Join, Order, Page, Querier, Shape, Total
 from server.repositories.database import Query, Row
+from server.repositories.unit import Unit
 
+Item = TypeVar("Item", bound=BaseModel)
 Field = Callable[[str], ColumnElement[Any]]
 
 
@@ -71,14 +75,40 @@ class SearchStatement:
         return values
 
 
-def page_of(rows: Sequence[Row], querier: Querier, orders: Sequence[Order]) -> tuple[Sequence[Row], str | None]:
-    """The rows of the page, and the cursor of the next one if there is more."""
-    if len(rows) <= querier.limit:
-        return rows, None
-    page = rows[: querier.limit]
-    last = [page[-1][order.field] for order in orders]
-    marker = json.dumps([_signature(orders), *last], default=_to_text)
-    return page, urlsafe_b64encode(marker.encode()).decode().rstrip("=")
+async def page_of(
+    unit: Unit, statement: SearchStatement, querier: Querier, page: type[Page[Item]], item: Callable[[Row], Any]
+) -> Page[Item]:
+    """One page of a search, with the cursors of its items and its total. ``item`` is what ``page`` takes of a row."""
+    values = statement.values(querier)
+    found = await unit.read_all(statement.page, **values)
+    rows, more = found[: querier.limit], len(found) > querier.limit
+    total, exact = await _count(unit, statement, querier, values, len(rows) + more)
+    signature, names = _signature(statement.orders), [order.field for order in statement.orders]
+    cursors = tuple(_cursor([signature, *(row[name] for name in names)]) for row in rows)
+    return page(
+        items=[item(row) for row in rows],
+        total_count=total,
+        total_count_exact=exact,
+        offset=querier.offset,
+        limit=querier.limit,
+        next_cursor=cursors[-1] if more else None,
+    ).marked(cursors)
+
+
+async def _count(
+    unit: Unit, statement: SearchStatement, querier: Querier, values: Mapping[str, object], seen: int
+) -> tuple[int, bool]:
+    """The total, and whether it is exact. Uncounted, it is what the page itself tells of."""
+    if querier.total is Total.NONE:
+        return (querier.offset + seen if seen else 0), False
+    exact = querier.total is Total.EXACT
+    told = await unit.read(statement.exact_count if exact else statement.count, **values)
+    total: int = told["total"] if told else 0
+    return (total, True) if exact or total <= COUNT_LIMIT else (COUNT_LIMIT, False)
+
+
+def _cursor(marks: Sequence[object]) -> str:
+    return urlsafe_b64encode(orjson.dumps(marks, default=str)).decode().rstrip("=")
 
 
 def _total(matching: Select[Any]) -> Select[Any]:
@@ -174,10 +204,6 @@ def _read_cursor(cursor: str, orders: Sequence[Order], kinds: Sequence[type]) ->
 
 def _signature(orders: Sequence[Order]) -> str:
     return ",".join(f"{order.field}:{'asc' if order.ascending else 'desc'}" for order in orders)
-
-
-def _to_text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _from_text(mark: object, kind: type) -> object:

@@ -13,6 +13,9 @@ from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import parse, read_folder
 from actions.entities import ALL_SPECS, whole_vocabulary
 from server.app import Application, http_app
+from server.http.graphql.endpoint import GraphQLEndpoint
+from server.http.graphql.explorer import Explorer
+from server.http.graphql.schema import build
 from server.http.metrics import Metrics
 from server.http.rest import Resource
 from server.keyring import KeyRing
@@ -79,7 +82,9 @@ def ungoverned_routes(asgi: object) -> Iterator[str]:
     if isinstance(asgi, Router):
         for route in asgi.routes:
             if isinstance(route, Route):
-                if not isinstance(route.endpoint, Resource):
+                if isinstance(route.endpoint, Explorer):
+                    yield f"GET {route.path}"
+                elif not isinstance(route.endpoint, Resource | GraphQLEndpoint):
                     yield from (f"{method} {route.path}" for method in route.methods or {"*"} if method != "HEAD")
             elif isinstance(route, Mount) and not route.path:
                 yield from ungoverned_routes(route.app)
@@ -106,9 +111,15 @@ def shipped() -> PolicyIndex:
     return compile(parse(source, vocabulary), vocabulary, source.digest)
 
 
+def schema() -> str:
+    """The GraphQL schema."""
+    return build(ALL_SPECS).sdl
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "catalogue.txt": catalogue,
     "matrix.txt": matrix,
+    "schema.graphql": schema,
     "ungoverned.txt": ungoverned,
     "ungranted.txt": ungranted,
 }

@@ -83,12 +83,10 @@ def path_of(spec: Spec, places: Places, target: object = "") -> str:
     return path.replace(f"{{{spec.scope_type}}}", places.of(spec.scope_type))
 
 
-async def request(
-    caller: Caller, spec: Spec, places: Places, target: object = "", body: object = None
-) -> httpx.Response:
+async def request(caller: Caller, spec: Spec, places: Places, target: object = "", body: Any = None) -> httpx.Response:
     """Ask for an action over REST, whatever comes of it. A batch is asked to do this one thing."""
     sent = None if spec.operation.reads else aimed(spec, target, body)
-    params = {"purge": "1"} if spec.operation == PURGE else None
+    params = {"purge": "1"} if spec.operation == PURGE else body if spec.operation.reads else None
     return await caller.send(spec.method, path_of(spec, places, target), sent, params)
 
 

@@ -67,7 +67,10 @@ class AuthenticationMiddleware:
         metrics: Metrics,
         *,
         require_signed_body: bool,
+        partly_open: frozenset[str] = frozenset(),
     ) -> None:
+        """``partly_open`` are paths where it depends on the body whether anybody may ask: who sends no credentials gets
+        there, and is refused once the route raises ``Unauthenticated``."""
         self._app = app
         self._forms = forms
         self._used = used
@@ -75,6 +78,7 @@ class AuthenticationMiddleware:
         self._audit = log
         self._metrics = metrics
         self._require_signed_body = require_signed_body
+        self._partly_open = partly_open
         self._log = structlog.get_logger("chamberlain.authentication")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,18 +88,23 @@ class AuthenticationMiddleware:
         try:
             await self._authenticate(form, credentials, scope, exchange)
         except FAILURES as refusal:
-            await self._refuse(
-                exchange, str(refusal.reason), getattr(refusal, "status", 401), form.claimed(credentials)
-            )
+            if refusal.reason != Reason.MISSING_CREDENTIALS or scope["path"] not in self._partly_open:
+                status = getattr(refusal, "status", 401)
+                await self._refuse(exchange, str(refusal.reason), status, form.claimed(credentials))
         self._metrics.stage_finished("authentication", time.perf_counter() - started)
         try:
             await self._app(scope, receive, send)
         except SignatureError as refusal:  # the body, once it was read, is not the one that was signed
             await self._refuse(exchange, refusal.reason, refusal.status, form.claimed(credentials))
-        except Unauthenticated as refusal:  # a replay: the action's own record tells of it
-            self._metrics.authentication_failed(refusal.reason)
-            self._failures.charge(exchange.client_address, time.monotonic())
+        except Unauthenticated as refusal:
+            if exchange.principal is None:  # what was asked for is not among what is served to anybody
+                await self._refuse(exchange, Reason.MISSING_CREDENTIALS, Unauthenticated.status, "")
+            exchange.refusals.append(refusal)
             raise
+        finally:
+            for replay in exchange.refusals:  # the actions' own records tell of them
+                self._metrics.authentication_failed(replay.reason)
+                self._failures.charge(exchange.client_address, time.monotonic())
 
     async def _authenticate(self, form: Form, credentials: bytes, scope: Scope, exchange: Exchange) -> None:
         proof = await form.prove(credentials, scope, exchange)
