@@ -174,6 +174,7 @@ async def test_what_is_no_token_of_ours_passes_as_none(stage: Stage) -> None:
             "an endless end": forger.make(exp="Infinity"),
             "not yet": forger.make(nbf=now + 3600),
             "from the future": forger.make(iat=now + 3600),
+            "a beginning that is true": forger.make(iat=True),
             "no beginning": forger.make(iat=None),
             "nobody": forger.make(sub=None),
             "somebody else": forger.make(sub=str(world.id("root"))),
