@@ -365,6 +365,7 @@ async def test_retiring_a_key_ends_every_token_that_it_signed_here_at_once_and_e
     async with another_worker(world) as elsewhere:
         for place in (world, elsewhere):
             await bearer(place, tokens).get("/auth")
+            await place.stranger().send("GET", KEY_SET)  # so that it is remembered
         if not signs:
             await world.root.post("/admin/signing-keys/rotate")
         retired = await world.root.delete(f"/admin/signing-keys/{key}")
