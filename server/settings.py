@@ -108,10 +108,10 @@ class Settings(BaseSettings):
     access_token_seconds: Annotated[int, Field(ge=30, le=86_400)] = Field(
         default=600, description="How long a bearer token is good."
     )
-    login_days: Annotated[float, Field(gt=0, le=366)] = Field(
+    login_days: Annotated[float, Field(ge=0.01, le=366)] = Field(
         default=7.0, description="How long a login can be refreshed before the password is asked for again."
     )
-    signing_key_days: Annotated[float, Field(gt=0, le=3660)] = Field(
+    signing_key_days: Annotated[float, Field(ge=0.01, le=3660)] = Field(
         default=30.0, description="After how long bearer tokens are signed with a new key."
     )
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(

@@ -235,6 +235,18 @@ def test_a_declaration_that_contradicts_itself_is_told() -> None:
     ]
 
 
+def test_what_anybody_may_ask_for_takes_place_in_the_admin_scope_and_names_no_item() -> None:
+    for asking, place in ((Operation("ask", on_item=False), D), (Operation("take"), A)):
+        (spec,) = NOTES.offer(asking, place, anonymous=True, sentence="Ask.")
+        told = faults(Offering(Offer(spec, nothing)), declared=(spec,))
+        assert told == [f"{spec.name}: what anybody may ask for takes place in the admin scope, and names no item"]
+
+
+def test_an_alias_leads_to_the_admin_scope_or_to_the_callers_own() -> None:
+    (spec,) = NOTES.offer(GET, D, aliases=(Alias("GET", "/notes"),))
+    assert faults(Offering(Offer(spec, nothing)), declared=(spec,)) == ["domain_note: an alias names no domain"]
+
+
 def test_two_actions_do_not_share_an_alias() -> None:
     alias = (Alias("GET", "/notes"),)
     specs = (*NOTES.offer(GET, ScopeType.USER, aliases=alias), *NOTES.offer(GET, A, aliases=alias))

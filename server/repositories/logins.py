@@ -101,7 +101,7 @@ class LoginRepository(Repository[Login]):
 
     async def end_all(self, unit: Unit, user: UUID, but: UUID | None = None) -> int:
         """End a user's logins, one apart; returns how many. Each worker is told by the database."""
-        row = await unit.write(_END_ALL, user=user, but=but)
+        row = await unit.write_row(_END_ALL, user, user=user, but=but)  # a batch's rows are of users, not of logins
         return int(row["total"]) if row else 0
 
     async def roles(self, unit: Unit, user: UUID) -> frozenset[str]:

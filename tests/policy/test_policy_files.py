@@ -276,6 +276,13 @@ def test_a_system_role_inherits_nothing() -> None:
     assert places(findings) == [("superadmin.csv", 2, 4, "system-role")]
 
 
+@pytest.mark.parametrize("line", ["g, anonymous, superadmin", "g, superadmin, anonymous"])
+def test_whoever_has_not_said_who_it_is_inherits_nothing_and_is_inherited_by_nobody(line: str) -> None:
+    findings = Files().spoil("superadmin.csv", f"p, superadmin, *, *, *, allow\n{line}\n").findings()
+    column = line.index("anonymous") + 1
+    assert places(findings) == [("superadmin.csv", 2, column, "system-role")]
+
+
 def test_the_owner_can_never_be_bound() -> None:
     text = GOOD.files["roles.yaml"].decode().replace("owner: {implicit: true,", "owner: {bindable: [domain],")
     assert any(found.rule_id == "roles" for found in Files().spoil("roles.yaml", text).findings())
