@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from actions.entities.audit_record import SPECS as AUDIT_SPECS
-from actions.entities.audit_record import Tailed
+from actions.entities.audit_record import TAIL, Tailed
 from actions.entities.installation import Credentials
 from actions.errors import ChamberlainError, Denied, Unavailable
 from server.app import application
@@ -32,7 +32,7 @@ from server.supervisor import StartFailed
 
 T = TypeVar("T")
 OPERATOR = "system:operator"
-(_TAIL,) = AUDIT_SPECS
+_TAIL = next(spec for spec in AUDIT_SPECS if spec.operation == TAIL)
 
 
 class Refused(Exception):

@@ -38,19 +38,26 @@ from actions.query import COUNT_LIMIT, Condition, Group, Join, Order, Querier, S
 from server.repositories.database import Query, Row
 
 Field = Callable[[str], ColumnElement[Any]]
+_BY_ID = Order("id")
 
 
 class SearchStatement:
-    """The statements of one shape of search: ``page``, ``count`` up to the limit, ``exact_count``."""
+    """The statements of one shape of search: ``page``, ``count`` up to the limit, ``exact_count``.
 
-    def __init__(self, shape: Shape, visible: Select[Any], field: Field, id_column: ColumnElement[Any]) -> None:
+    ``last`` is the order in which rows come that are alike in all others, by a column of which the two rows of such a
+    pair never have the same value.
+    """
+
+    def __init__(
+        self, shape: Shape, visible: Select[Any], field: Field, last_column: ColumnElement[Any], last: Order = _BY_ID
+    ) -> None:
         places = iter(range(10_000))
         conditions = [_condition(part, field, places) for part in shape.conditions]
         if shape.hide_deleted:
             conditions.append(not_(field("deleted")))
         matching = visible.where(*conditions)
-        self.orders = (*shape.orders, Order("id"))
-        columns = [*(field(order.field) for order in shape.orders), id_column]
+        self.orders = (*shape.orders, last)
+        columns = [*(field(order.field) for order in shape.orders), last_column]
         self._types = [column.type for column in columns]
         page = matching
         if shape.by_cursor:
@@ -153,13 +160,17 @@ def _plain(value: object) -> object:
 
 
 def _after(columns: Sequence[ColumnElement[Any]], orders: Sequence[Order]) -> ColumnElement[bool]:
-    """The rows that come after the cursor's, whatever mix of directions: (a > x) or (a = x and b < y) or ..."""
+    """The rows that come after the cursor's, whatever mix of directions: (a > x) or (a = x and b < y) or ...
+
+    They are none before it in the first order, which adds nothing but a range that an index can be entered by.
+    """
     marks = [bindparam(f"k{place}", type_=column.type) for place, column in enumerate(columns)]
     steps = []
     for place, order in enumerate(orders):
         beyond = columns[place] > marks[place] if order.ascending else columns[place] < marks[place]
         steps.append(and_(*(columns[before] == marks[before] for before in range(place)), beyond))
-    return or_(*steps)
+    first = columns[0] >= marks[0] if orders[0].ascending else columns[0] <= marks[0]
+    return and_(first, or_(*steps))
 
 
 def _read_cursor(cursor: str, orders: Sequence[Order], kinds: Sequence[type]) -> Mapping[str, object]:

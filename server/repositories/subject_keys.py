@@ -24,6 +24,11 @@ class Wraps(Protocol):
     def open(self, sealed: bytes, purpose: str) -> bytes: ...
 
 
+def sealed_purpose(subject: UUID) -> str:
+    """What the key ring binds a subject's wrapped key to."""
+    return f"subject:{subject}"
+
+
 class SubjectKeys:
     """Implements ``audit.redaction.SubjectKeyStore``."""
 
@@ -32,7 +37,7 @@ class SubjectKeys:
         self._ring = ring
 
     async def subject_key(self, subject: UUID) -> bytes:
-        purpose = f"subject:{subject}"
+        purpose = sealed_purpose(subject)
         row = await self._database.fetchrow(_READ, {"subject": subject})
         if row is None:
             wrapped = self._ring.seal(os.urandom(KEY_BYTES), purpose)

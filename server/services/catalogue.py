@@ -60,7 +60,7 @@ def build(passwords: Passwords, ring: KeyRing, check_stored_policy: CheckStored)
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), check_stored_policy),
         InstallationService(InstallationRepository(), passwords, ring),
-        AuditRecordService(AuditRecordRepository()),
+        AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,
     )
 
