@@ -158,6 +158,27 @@ def audit_tail(
         show_tail(settings, count, format)
 
 
+@audit.command("show")
+def audit_show(
+    id: Annotated[str, typer.Argument(help="The action's id, as `audit tail` and every record tell it.")],
+    domain: Annotated[str | None, typer.Option(help="Ask as an auditor of this domain does, and not of all.")] = None,
+    format: Annotated[Format, typer.Option(help="For a person, or JSON.")] = Format.TABLE,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Tell everything that is recorded of one action.
+
+    It asks the server, as `chamberlain api` does and with the same credentials, which have to be an auditor's. What is
+    sealed is opened for them. A problem is printed on standard error, and the exit code is 1.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_show import show
+
+    with _exits():
+        code = show(credentials(settings.credentials_path, endpoint), id, domain, format)
+    raise typer.Exit(code)
+
+
 @app.command()
 def recover(username: Annotated[str, typer.Argument(help="Whom to give a way back in.")]) -> None:
     """Make a user a superadmin again, with a new password and key pair. LOCAL ONLY.

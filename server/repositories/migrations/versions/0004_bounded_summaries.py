@@ -1,4 +1,4 @@
-"""The log's summaries get a bound, so that no range of it can hold too many different values for a record to be written.
+"""The summaries of the log get a bound, so that no range of it holds too many different values to be summarized.
 
 Revision 0004; it follows 0001.
 """
