@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -72,6 +72,8 @@ class Outcome:
     recorded: bool = False
     """The record has been committed, in the change's own transaction or by the log."""
     stages: dict[str, float] = field(default_factory=dict)
+    sent: int | None = None
+    """Of a stream: how many parts it has sent."""
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.started
@@ -129,6 +131,25 @@ async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Out
     telling = _tell(hooks, outcome)
     await (telling if outcome.recorded else asyncio.shield(telling))  # what is recorded has nothing left to lose
     if outcome.error is not None:
+        raise outcome.error
+
+
+@asynccontextmanager
+async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[Outcome]:
+    """The second account of a stream, from its opening to its end; the hooks are told once, however it ends.
+
+    A consumer that stops, hangs up or fails has had what it wanted. What the stream itself ends by, whoever sends it
+    notes in the outcome.
+    """
+    outcome = replace(opened, phase=Phase.CLOSED, result=Result.PENDING, recorded=False, stages={}, sent=0)
+    try:
+        yield outcome
+    finally:
+        if outcome.result is Result.PENDING:
+            outcome.succeeded()
+        ended_by = outcome.error
+        await asyncio.shield(_tell(hooks, outcome))
+    if outcome.error is not None and outcome.error is not ended_by:
         raise outcome.error
 
 

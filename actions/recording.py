@@ -39,7 +39,8 @@ class Recorder:
         if outcome.phase is Phase.OUTCOME and outcome.crash is not None:
             return  # an effect that was cut short is unknown too: its intent stays open
         try:
-            await self._log.write(await self.record(outcome, outcome.phase))
+            opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
+            await self._log.write(await self.record(outcome, outcome.phase, opened))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True
@@ -125,6 +126,8 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
     if error is not None:
         cause = error.cause if isinstance(error, Denied | Unauthenticated) else None
         public["error"] = {"status": error.face, "reason": error.reason, "cause": cause}
+    if outcome.sent is not None:
+        public["stream"] = {"parts": outcome.sent}
     return Draft(columns, public, _personal(action, outcome))
 
 

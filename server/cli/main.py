@@ -144,18 +144,20 @@ def policy_check(
 @audit.command("tail")
 def audit_tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many records.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new record, until Ctrl-C.")] = False,
     format: Annotated[Format, typer.Option(help="A table, or JSON with a record a line.")] = Format.TABLE,
 ) -> None:
     """Show the latest audit records, the newest last. LOCAL ONLY.
 
     It reads the server's database directly, so it works on the server's own machine while the database runs. What is
-    sealed stays sealed. Reading the log is itself recorded, as done by system:operator.
+    sealed stays sealed. Reading the log is itself recorded, as done by system:operator: following it when it begins
+    and when it ends.
     """
     settings = settings_or_exit()
     with _local_exits():
-        from server.cli.audit import show_tail
+        from server.cli.audit import follow_tail, show_tail
 
-        show_tail(settings, count, format)
+        (follow_tail if follow else show_tail)(settings, count, format)
 
 
 @audit.command("show")

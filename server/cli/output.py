@@ -60,6 +60,12 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console.print(table)
 
 
+def show_line(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """Print a row of a table whose other rows are not known yet."""
+    padded = (unsteered(cell).ljust(width) for cell, width in zip(cells, widths, strict=True))
+    plain_console().print(Text("  ".join(padded).rstrip()), soft_wrap=True)
+
+
 def show_credentials(path: Path) -> None:
     """Print what a first start or a recovery has written to ``credentials.json``: the one time that it is shown."""
     told = json.loads(path.read_text())

@@ -4,7 +4,10 @@ A domain sees a record if the record's scope or its target lies in the domain. T
 elsewhere: where it does, a search by it finds nothing here, just as the record will not show it.
 """
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -13,23 +16,30 @@ import orjson
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    DateTime,
     Integer,
+    Text,
     Uuid,
     any_,
     bindparam,
     case,
+    cast,
     false,
+    func,
+    not_,
     or_,
     select,
     true,
+    tuple_,
     union_all,
 )
+from sqlalchemy.types import UserDefinedType
 
 from actions.action import ADMIN_SCOPE, Lineage, Scope
-from actions.errors import NotFound
-from actions.query import Order, Querier, Shape
+from actions.errors import NotFound, Unavailable
+from actions.query import COUNT_LIMIT, Condition, Order, Querier, Shape
 from actions.vocabulary import ScopeType
-from audit.log import audit_record
+from audit.log import Xid8, audit_record
 from server.repositories.base import SCOPE
 from server.repositories.database import Query, Row
 from server.repositories.rows import domains, keypairs, projects, subject_keys, users
@@ -51,6 +61,48 @@ _LATEST = Query(
     .order_by(audit_record.c.action_id.desc(), audit_record.c.phase.desc())  # ids grow with time
     .limit(bindparam("count", type_=Integer))
 )
+
+
+class _Snapshot(UserDefinedType[str]):
+    """PostgreSQL's account of which transactions had ended at a moment."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "pg_snapshot"
+
+
+def _ended_by(name: str) -> ColumnElement[bool]:
+    return func.pg_visible_in_snapshot(audit_record.c.xid, cast(bindparam(name, type_=Text), _Snapshot))
+
+
+_NOW = Query(select(cast(func.pg_current_snapshot(), Text).label("snapshot"), func.now().label("at")))
+_BEFORE = Query(
+    select(audit_record.c.leaf)
+    .where(_ended_by("snapshot"))
+    .order_by(audit_record.c.action_id.desc(), audit_record.c.phase.desc())
+    .limit(bindparam("count", type_=Integer))
+)
+_PLACE = (audit_record.c.xid, audit_record.c.action_id, audit_record.c.phase)
+_SINCE = Query(
+    select(audit_record.c.leaf, cast(audit_record.c.xid, Text).label("xid"), *_PLACE[1:])
+    .where(
+        audit_record.c.at > bindparam("floor", type_=DateTime(timezone=True)),
+        _ended_by("until"),
+        not_(_ended_by("since")),
+        tuple_(*_PLACE)
+        > tuple_(cast(bindparam("xid", type_=Text), Xid8), bindparam("id", type_=Uuid), bindparam("phase")),
+    )
+    .order_by(*_PLACE)
+    .limit(bindparam("count", type_=Integer))
+)
+SEARCH_SECONDS = 4.0
+"""How long a search may take: a little less than any statement may, so that it is this that is told."""
+PAGE = 500
+"""Records in one part of a stream."""
+LATE = timedelta(minutes=1)
+"""How much earlier a record may have been made than its transaction ended. Ours end within seconds; the rest is for
+clocks that disagree. It is what keeps a follower from looking through the whole log for what is new."""
 _ANY = any_(bindparam("ids", type_=ARRAY(Uuid)))
 _INSIDE = Query(
     union_all(
@@ -72,6 +124,22 @@ def _field(scope_type: ScopeType) -> Callable[[str], ColumnElement[Any]]:
         return column
 
     return field
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a follower has come: it has had every record whose transaction had ended in the snapshot ``since``.
+
+    It is on its way to ``until``, unless that is None, and there has come to ``place``. A transaction that takes long
+    ends in a later snapshot than those that overtake it, whatever its records' ids are, so none is missed and none
+    comes twice.
+    """
+
+    since: str
+    since_at: datetime
+    until: str | None = None
+    until_at: datetime | None = None
+    place: tuple[str, UUID, str] = ("0", UUID(int=0), "")
 
 
 class AuditRecordRepository:
@@ -97,14 +165,23 @@ class AuditRecordRepository:
     async def search(self, unit: Unit, querier: Querier) -> tuple[list[Row], int, str | None]:
         """One page, the total (beyond ``COUNT_LIMIT``, one more than that, unless it is to be exact), and the cursor of
         the next page."""
+        querier = replace(querier, conditions=(*querier.conditions, *_not_begun_later(querier)))
         statement = self._search(unit.permit.lineage.scope.type, querier.shape)
         values = statement.values(querier)
-        rows = await unit.read_all(statement.page, **values)
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                counted = await unit.read(statement.exact_count if querier.exact_total else statement.count, **values)
+                total: int = counted["total"] if counted else 0
+                if not total:
+                    return [], 0, None
+                few = total <= COUNT_LIMIT
+                rows = await unit.read_all(statement.page_of_few if few else statement.page, **values)
+        except TimeoutError as error:
+            raise Unavailable(
+                "The search looks through too much of the log. Narrow it, best by `at`.", reason="search-too-wide"
+            ) from error
         page, cursor = page_of(rows, querier, statement.orders)
-        if querier.cursor is None and cursor is None and (page or not querier.offset):
-            return list(page), querier.offset + len(page), None  # the last page tells how many there are
-        total = await unit.read(statement.exact_count if querier.exact_total else statement.count, **values)
-        return list(page), total["total"] if total else 0, cursor
+        return list(page), total, cursor
 
     async def inside(self, unit: Unit, ids: Collection[UUID]) -> frozenset[UUID]:
         """Which of these things lie in the domain that is the unit's scope. What has been purged lies nowhere."""
@@ -116,10 +193,53 @@ class AuditRecordRepository:
         """The wrapped keys of those people who have one: ``subject_id, wrapped, created_at``."""
         return await unit.read_all(_KEYS, ids=list(subjects)) if subjects else []
 
+    async def begin(self, unit: Unit, count: int) -> tuple["Mark", list[dict[str, Any]]]:
+        """Where following begins, and the latest records before it, oldest first."""
+        now = await unit.read(_NOW)
+        assert now is not None  # noqa: S101
+        rows = await unit.read_all(_BEFORE, snapshot=now["snapshot"], count=count)
+        return Mark(now["snapshot"], now["at"]), [orjson.loads(row["leaf"]) for row in reversed(rows)]
+
+    async def after(self, unit: Unit, mark: "Mark") -> tuple["Mark", list[dict[str, Any]]]:
+        """What has been committed since a mark, at most ``PAGE`` records of it, and the mark to go on from."""
+        if mark.until is None:
+            now = await unit.read(_NOW)
+            assert now is not None  # noqa: S101
+            if now["snapshot"] == mark.since:
+                return mark, []  # no transaction has ended meanwhile
+            mark = replace(mark, until=now["snapshot"], until_at=now["at"])
+        xid, action_id, phase = mark.place
+        rows = await unit.read_all(
+            _SINCE,
+            floor=mark.since_at - LATE,
+            since=mark.since,
+            until=mark.until,
+            xid=xid,
+            id=action_id,
+            phase=phase,
+            count=PAGE,
+        )
+        records = [orjson.loads(row["leaf"]) for row in rows]
+        if len(rows) < PAGE:
+            return Mark(mark.until or mark.since, mark.until_at or mark.since_at), records
+        last = rows[-1]
+        return replace(mark, place=(last["xid"], last["action_id"], last["phase"])), records
+
     async def latest(self, unit: Unit, count: int) -> list[dict[str, Any]]:
         """The public part of the latest records, oldest first. What is sealed stays sealed."""
         rows = await unit.read_all(_LATEST, count=count)
         return [orjson.loads(row["leaf"]) for row in reversed(rows)]
+
+
+def _not_begun_later(querier: Querier) -> Iterator[Condition]:
+    """What follows from a time that the records were made before: their actions had begun, so their ids are no greater
+    than that time's. It lets a search begin there, and not with the newest."""
+    for part in querier.conditions:
+        if isinstance(part, Condition) and part.field == "at" and part.operator == "before":
+            assert isinstance(part.value, datetime)  # noqa: S101
+            seconds = part.value.timestamp() + LATE.total_seconds()
+            milliseconds = min(max(int(seconds * 1000), 0), 2**48 - 1)
+            yield Condition("id", "less_than_or_equal", UUID(int=(milliseconds << 80) | (2**80 - 1)))
 
 
 def _search(scope_type: ScopeType, shape: Shape) -> SearchStatement:

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -65,9 +66,18 @@ class SearchStatement:
         directions = [c.asc() if o.ascending else c.desc() for c, o in zip(columns, self.orders, strict=True)]
         limit, offset = bindparam("limit", type_=Integer), bindparam("offset", type_=Integer)
         self.page = Query(page.order_by(*directions).limit(limit).offset(offset))
-        bare: Select[Any] = matching.with_only_columns(literal_column("1"))
+        found = page.cte("found").prefix_with("MATERIALIZED")
+        sorted_by = [found.c[o.field].asc() if o.ascending else found.c[o.field].desc() for o in self.orders]
+        self._few = select(found).order_by(*sorted_by).limit(limit).offset(offset)
+        bare: Select[Any] = matching.with_only_columns(literal_column("1"), maintain_column_froms=True)
         self.count = Query(_total(bare.limit(literal_column(str(COUNT_LIMIT + 1)))))
         self.exact_count = Query(_total(bare))
+
+    @cached_property
+    def page_of_few(self) -> Query:
+        """The page, by finding all that matches first and sorting it. For a search that is known to find little: going
+        through everything in the order asked for, until enough of it matches, would take long."""
+        return Query(self._few)
 
     def values(self, querier: Querier) -> dict[str, object]:
         """The values of one run. Raises ``BadRequest`` for a cursor that is not one of ours for this order."""

@@ -1,5 +1,6 @@
 """Reading the audit log: searching it, showing all that is recorded of one action, and the tail of it."""
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
@@ -21,10 +22,13 @@ from actions.query import COUNT_LIMIT, Page, to_querier
 from actions.standard import Spec
 from actions.vocabulary import GET, SEARCH, ScopeType
 from server.keyring import KeyRing
-from server.repositories.audit_records import AuditRecordRepository
+from server.repositories.audit_records import AuditRecordRepository, Mark
 from server.repositories.subject_keys import sealed_purpose
 from server.repositories.unit import Unit
 from server.services.disclosure import belonging, named, opened, seen_from, subjects, told
+
+POLL_SECONDS = 0.5
+"""How often a follower asks for what is new: nothing tells it, since telling would cost every writer."""
 
 
 class AuditRecordService:
@@ -35,7 +39,8 @@ class AuditRecordService:
 
     def offers(self) -> Iterator[Offer[Unit]]:
         handlers = {GET: self.get, SEARCH: self.search, TAIL: self.tail}
-        return (Offer(spec, handlers[spec.operation]) for spec in self.specs)
+        followers = {TAIL: self.follow}
+        return (Offer(spec, handlers[spec.operation], follow=followers.get(spec.operation)) for spec in self.specs)
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Everything that is recorded of an action, with what is sealed opened as far as the scope reaches."""
@@ -69,6 +74,9 @@ class AuditRecordService:
     async def tail(self, unit: Unit, given: Given[Any]) -> BaseModel:
         return Tailed(records=await self._records.latest(unit, given.input.count))
 
+    def follow(self, given: Given[Any]) -> "TailFollower":
+        return TailFollower(self._records, given.input.count)
+
     async def _lying_inside(
         self, unit: Unit, records: Sequence[AuditRecord], people: Collection[UUID]
     ) -> tuple[UUID | None, frozenset[UUID]]:
@@ -85,3 +93,22 @@ class AuditRecordService:
             row["subject_id"]: (self._ring.open(row["wrapped"], sealed_purpose(row["subject_id"])), row["created_at"])
             for row in rows
         }
+
+
+class TailFollower:
+    """The tail of the log as a stream: first the latest records, then each one once it is committed."""
+
+    def __init__(self, records: AuditRecordRepository, count: int) -> None:
+        self._records = records
+        self._count = count
+        self._mark: Mark | None = None
+
+    async def part(self, unit: Unit) -> Tailed | None:
+        if self._mark is None:
+            self._mark, records = await self._records.begin(unit, self._count)
+        else:
+            self._mark, records = await self._records.after(unit, self._mark)
+        return Tailed(records=records) if records else None
+
+    async def wait(self) -> None:
+        await asyncio.sleep(POLL_SECONDS)
