@@ -59,8 +59,10 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    before = ""
     for name, text in _lines(record):
-        table.add_row(name, text)
+        table.add_row("" if name == before else name, text)
+        before = name
     console.print(table)
 
 

@@ -5,7 +5,7 @@ elsewhere: where it does, a search by it finds nothing here, just as the record 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -57,7 +57,7 @@ _OF_A_PLACE = {
 }
 """What says where scope or target lie, with the column of the domain that it has to be."""
 _LATEST = Query(
-    select(audit_record.c.leaf)
+    select(audit_record.c.leaf, audit_record.c.at)
     .order_by(audit_record.c.action_id.desc(), audit_record.c.phase.desc())  # ids grow with time
     .limit(bindparam("count", type_=Integer))
 )
@@ -78,7 +78,7 @@ def _ended_by(name: str) -> ColumnElement[bool]:
 
 _NOW = Query(select(cast(func.pg_current_snapshot(), Text).label("snapshot"), func.now().label("at")))
 _BEFORE = Query(
-    select(audit_record.c.leaf)
+    select(audit_record.c.leaf, audit_record.c.at)
     .where(_ended_by("snapshot"))
     .order_by(audit_record.c.action_id.desc(), audit_record.c.phase.desc())
     .limit(bindparam("count", type_=Integer))
@@ -198,7 +198,7 @@ class AuditRecordRepository:
         now = await unit.read(_NOW)
         assert now is not None  # noqa: S101
         rows = await unit.read_all(_BEFORE, snapshot=now["snapshot"], count=count)
-        return Mark(now["snapshot"], now["at"]), [orjson.loads(row["leaf"]) for row in reversed(rows)]
+        return Mark(now["snapshot"], now["at"]), _in_time(rows)
 
     async def after(self, unit: Unit, mark: "Mark") -> tuple["Mark", list[dict[str, Any]]]:
         """What has been committed since a mark, at most ``PAGE`` records of it, and the mark to go on from."""
@@ -228,7 +228,7 @@ class AuditRecordRepository:
     async def latest(self, unit: Unit, count: int) -> list[dict[str, Any]]:
         """The public part of the latest records, oldest first. What is sealed stays sealed."""
         rows = await unit.read_all(_LATEST, count=count)
-        return [orjson.loads(row["leaf"]) for row in reversed(rows)]
+        return _in_time(rows)
 
 
 def _not_begun_later(querier: Querier) -> Iterator[Condition]:
@@ -248,6 +248,11 @@ def _search(scope_type: ScopeType, shape: Shape) -> SearchStatement:
     # The phases of an action lie beside each other in the primary key, which is read in either direction as it is.
     last = Order("phase", shape.orders[0].ascending)
     return SearchStatement(shape, visible, _field(scope_type), audit_record.c.phase, last)
+
+
+def _in_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The public parts, in the order in which the records were made."""
+    return [orjson.loads(row["leaf"]) for row in sorted(rows, key=lambda row: row["at"])]
 
 
 def _lineage(row: Row) -> Lineage:
