@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -88,6 +88,8 @@ class Outcome:
     parts: list["Outcome"] = field(default_factory=list)
     """The accounts of a batch's items, in the order of the request."""
     part_of: PartOf | None = None
+    sent: int | None = None
+    """Of a stream: how many parts it has sent."""
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.started
@@ -165,6 +167,25 @@ async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Out
     telling = _tell(hooks, outcome)
     await (telling if outcome.recorded else asyncio.shield(telling))  # what is recorded has nothing left to lose
     if outcome.error is not None:
+        raise outcome.error
+
+
+@asynccontextmanager
+async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[Outcome]:
+    """The second account of a stream, from its opening to its end; the hooks are told once, however it ends.
+
+    A consumer that stops, hangs up or fails has had what it wanted. What the stream itself ends by, whoever sends it
+    notes in the outcome.
+    """
+    outcome = replace(opened, phase=Phase.CLOSED, result=Result.PENDING, recorded=False, stages={}, sent=0)
+    try:
+        yield outcome
+    finally:
+        if outcome.result is Result.PENDING:
+            outcome.succeeded()
+        ended_by = outcome.error
+        await asyncio.shield(_tell(hooks, outcome))
+    if outcome.error is not None and outcome.error is not ended_by:
         raise outcome.error
 
 

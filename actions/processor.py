@@ -6,9 +6,11 @@ The scope and the target come from the matched route and the decision falls befo
 the face of law 6. The database's side of the work is a type parameter: this module knows no SQL.
 """
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -32,13 +34,16 @@ from actions.authorization.standing import Standing
 from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, implied_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
-from actions.hooks import Hook, Outcome, PartOf, UsedThing, wrapped
+from actions.hooks import Hook, Outcome, PartOf, UsedThing, until_closed, wrapped
 from actions.standard import Spec
 from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
 from audit.record import Phase, new_id
 
 Unit = TypeVar("Unit")
 Opened_co = TypeVar("Opened_co", covariant=True)
+Unit_contra = TypeVar("Unit_contra", contravariant=True)
+LOOK_AGAIN_SECONDS = 1.0
+"""How long a stream may rest before it is decided again whether it may go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +69,24 @@ Handler = Callable[[Unit, Given[Any]], Awaitable[BaseModel]]
 Prepare = Callable[[Given[Any]], Awaitable[object]]
 
 
+class Follower(Protocol[Unit_contra]):
+    """What a stream is made of, part after part. It remembers how far it has come."""
+
+    async def part(self, unit: Unit_contra, /) -> BaseModel | None:
+        """The next part, or None if there is nothing new. The unit of work is for this part alone."""
+
+    async def wait(self) -> None:
+        """Return when there may be something new. Nothing is held meanwhile. It may be cut short at any time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer(Generic[Unit]):
     """A spec paired with what carries it out.
 
     ``prepare`` runs before a unit opens, with no connection held (a password's slow hash). For an effect outside the
     database, ``handler`` states the intent in a unit of its own, ``effect`` does it holding no connection, and
-    ``conclude`` writes what came of it in a second unit (law 8).
+    ``conclude`` writes what came of it in a second unit (law 8). ``follow`` makes of it a stream, for those who ask for
+    one.
     """
 
     spec: Spec
@@ -78,6 +94,7 @@ class Offer(Generic[Unit]):
     prepare: Prepare | None = None
     effect: Callable[[BaseModel], Awaitable[object]] | None = None
     conclude: Callable[[Unit, object], Awaitable[BaseModel]] | None = None
+    follow: Callable[[Given[Any]], Follower[Unit]] | None = None
 
 
 class OpenUnit(Protocol[Opened_co]):
@@ -125,6 +142,67 @@ class Processor(Generic[Unit]):
                         result = await offer.handler(unit, given)
             outcome.succeeded()
         return cast(Out, result)
+
+    @asynccontextmanager
+    async def follow(self, action: Action[In, Out]) -> AsyncIterator[AsyncIterator[Out]]:
+        """Open a stream, and give out its parts for as long as the block lasts. What it opens with and whatever it ends
+        by is a ``ChamberlainError``.
+
+        One record tells that it was opened, before the block begins, and one that it was closed, however the block
+        ends. It is decided anew before each part, and at least once a second, whether it may go on; each part is read
+        in a unit of work of its own, and between two of them nothing is held.
+        """
+        request = cast(AnyAction, action)
+        opening = asyncio.ensure_future(self._open_stream(request))
+        try:
+            opened, follower = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._close_unused(opening))  # it may be opened by now, or soon
+            raise
+        async with (
+            until_closed(self._hooks, opened) as outcome,
+            aclosing(self._parts(request, follower, outcome)) as parts,
+        ):
+            yield cast(AsyncIterator[Out], parts)
+
+    async def _open_stream(self, action: AnyAction) -> tuple[Outcome, Follower[Unit]]:
+        make = self._offers[action.spec].follow
+        if make is None:
+            raise TypeError(f"{action.spec.name} cannot be followed")
+        async with wrapped(self._hooks, action) as outcome:
+            with _timed(outcome, "authorize"):
+                permit = await self._authorize(action, outcome)
+            with _timed(outcome, "validate"):
+                follower = make(await self._validate(action, permit, outcome))
+            outcome.phase = Phase.OPENED
+            outcome.succeeded()
+        return outcome, follower
+
+    async def _close_unused(self, opening: "asyncio.Future[tuple[Outcome, Follower[Unit]]]") -> None:
+        with contextlib.suppress(ChamberlainError):
+            opened, _ = await opening
+            async with until_closed(self._hooks, opened):
+                pass
+
+    async def _parts(
+        self, action: AnyAction, follower: Follower[Unit], outcome: Outcome
+    ) -> AsyncGenerator[BaseModel, None]:
+        try:
+            while True:
+                permit = await self._authorize(action, outcome)
+                async with self._open(permit, outcome) as unit:
+                    part = await follower.part(unit)
+                if part is not None:
+                    outcome.sent = (outcome.sent or 0) + 1
+                    yield part
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                        await follower.wait()
+        except Exception as error:
+            outcome.ended_by(error)
+            assert outcome.error is not None  # noqa: S101
+            raise outcome.error from error
 
     async def _authorize(self, action: AnyAction, outcome: Outcome) -> Permit:
         """Law 3: lineage and bindings, then one decision over the roles that count."""

@@ -265,8 +265,11 @@ def _bare(part: Condition | Group) -> Condition | Group:
     return Condition(part.field, part.operator, None)
 
 
-def to_querier(search: Search[FilterT], orderable: Sequence[str]) -> Querier:
-    """The one adapter from a search's DTO to a ``Querier``. Raises ``Invalid`` that names the place."""
+def to_querier(search: Search[FilterT], orderable: Sequence[str], *, descending: bool = False) -> Querier:
+    """The one adapter from a search's DTO to a ``Querier``. Raises ``Invalid`` that names the place.
+
+    A search that names no order gets the first of the orderable fields, ``descending`` or not.
+    """
     conditions = tuple(_conditions(search.filter, "/filter", 1)) if search.filter else ()
     leaves = list(_leaves(conditions))
     if len(leaves) > MAX_FILTER_CONDITIONS:
@@ -279,7 +282,7 @@ def to_querier(search: Search[FilterT], orderable: Sequence[str]) -> Querier:
         )
     return Querier(
         conditions=conditions,
-        orders=_orders(search.order, orderable) or (Order(orderable[0]),),
+        orders=_orders(search.order, orderable) or (Order(orderable[0], not descending),),
         limit=search.limit,
         offset=search.offset,
         cursor=search.cursor,

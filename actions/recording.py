@@ -57,7 +57,8 @@ class Recorder:
         ):
             return  # it is counted, and the count is recorded
         try:
-            await self._log.write(await self.record(outcome, outcome.phase))
+            opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
+            await self._log.write(await self.record(outcome, outcome.phase, opened))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True
@@ -151,6 +152,8 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
         public["batch"] = {"mode": outcome.mode, "items": len(outcome.parts)}
     elif outcome.part_of is not None:
         public["batch"] = {"id": str(outcome.part_of.batch), "place": outcome.part_of.place}
+    if outcome.sent is not None:
+        public["stream"] = {"parts": outcome.sent}
     return Draft(columns, public, _personal(action, outcome))
 
 

@@ -61,6 +61,8 @@ class Standard:
     change: type[BaseModel] = Nothing
     filter: type[Filter] = Filter
     orders: tuple[str, ...] = ("created_at",)
+    descending: bool = False
+    """A search that names no order begins with the greatest of its first field: with the newest."""
     uses: Mapping[str, Use] = field(default_factory=dict)
     """What the id-typed fields of the create and change models name, and what the caller needs of each."""
 
@@ -95,6 +97,7 @@ class Standard:
                 uses={name: use for name, use in self.uses.items() if name in taken.model_fields},
                 controls_principal=controls,
                 orders=(orders or self.orders) if operation == SEARCH else (),
+                descending=self.descending and operation == SEARCH,
                 aliases=aliases,
                 anonymous=anonymous,
                 internal=internal,

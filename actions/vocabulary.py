@@ -159,6 +159,8 @@ class ActionSpec(Generic[In, Out]):
     controls_principal: Controls | None = None
     orders: tuple[str, ...] = ()
     """The fields that a search may be ordered by, the default first."""
+    descending: bool = False
+    """Of a search that names no order: the greatest comes first, so of ids and times the newest."""
     aliases: tuple[Alias, ...] = ()
     anonymous: bool = False
     """Served without credentials: whatever the request carries, the caller is the principal ``anonymous``."""

@@ -25,12 +25,15 @@ LONGEST = 256
 
 class Phase(StrEnum):
     """Which part of an action a record tells. Most have one, ``done``; an effect outside the database has an
-    ``intent`` before it and an ``outcome`` after it; ``settled`` closes what was left open."""
+    ``intent`` before it and an ``outcome`` after it; ``settled`` closes what was left open. A stream has ``opened`` and
+    ``closed``: one that was opened and not closed runs still, or its process was killed."""
 
     DONE = "done"
     INTENT = "intent"
     OUTCOME = "outcome"
     SETTLED = "settled"
+    OPENED = "opened"
+    CLOSED = "closed"
 
 
 class Columns(NamedTuple):

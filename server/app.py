@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -88,16 +88,13 @@ class Application:
 
         ``credential`` names on whose behalf, where a person stands behind it.
         """
-        now = datetime.now(UTC)
-        action: Action[Any, Any] = Action(
-            id=new_id(),
-            spec=spec,
-            principal=Principal(PrincipalKind.SYSTEM, principal, credential=credential),
-            address=Address(ADMIN_SCOPE.type),
-            context=RequestContext(uuid.uuid4().hex, now),
-            given=given,
-        )
-        return await self.processor.execute(action)
+        return await self.processor.execute(_internal(spec, principal, given, credential))
+
+    def following(
+        self, spec: Spec, principal: str, given: Mapping[str, object], credential: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+        """The same for a stream: the parts, for as long as it is open."""
+        return self.processor.follow(_internal(spec, principal, given, credential))
 
     async def publish(self, source: PolicySource, reason: str) -> None:
         """Store a checked policy folder and make it active, as ``system:policy``."""
@@ -141,6 +138,17 @@ def terms_of(settings: Settings) -> Terms:
         timedelta(seconds=settings.access_token_seconds),
         timedelta(days=settings.login_days),
         timedelta(days=settings.signing_key_days),
+    )
+
+
+def _internal(spec: Spec, principal: str, given: Mapping[str, object], credential: str | None) -> Action[Any, Any]:
+    return Action(
+        id=new_id(),
+        spec=spec,
+        principal=Principal(PrincipalKind.SYSTEM, principal, credential=credential),
+        address=Address(ADMIN_SCOPE.type),
+        context=RequestContext(uuid.uuid4().hex, datetime.now(UTC)),
+        given=given,
     )
 
 

@@ -12,7 +12,7 @@ import structlog
 from actions.action import PrincipalKind
 from actions.errors import AuditUnavailable, Denied, TooManyRequests, Unauthenticated, Undecided
 from actions.hooks import Outcome, Result
-from audit.record import cut
+from audit.record import Phase, cut
 from server.http.metrics import Metrics
 
 
@@ -27,9 +27,12 @@ class Monitoring:
         action, decision, error = outcome.action, outcome.decision, outcome.error
         metrics = self._metrics
         effect = "none" if decision is None else "allow" if decision.allowed else "deny"
-        metrics.action_finished(action.spec.name, "error" if isinstance(error, Undecided) else effect, outcome.result)
-        if decision is not None:
-            metrics.policy_decided(effect, "default" if decision.rule is None else "rule")
+        if outcome.phase is not Phase.CLOSED:  # a stream has been counted when it opened
+            metrics.action_finished(
+                action.spec.name, "error" if isinstance(error, Undecided) else effect, outcome.result
+            )
+            if decision is not None:
+                metrics.policy_decided(effect, "default" if decision.rule is None else "rule")
         for stage, seconds in outcome.stages.items():
             metrics.stage_finished(stage, seconds)
         if isinstance(error, AuditUnavailable):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,19 @@ import structlog.testing
 from server.embedded import EmbeddedPostgres, urls_of_running
 from server.settings import Settings, load
 from server.setup import account, prepare
-from tests.commands import PATIENCE, ROOT, Installation, amend, bare, in_one_line, installed, invoke, serving, until
+from tests.commands import (
+    PATIENCE,
+    PROGRAM,
+    ROOT,
+    Installation,
+    amend,
+    bare,
+    in_one_line,
+    installed,
+    invoke,
+    serving,
+    until,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -245,3 +258,95 @@ async def set_up(settings: Settings) -> None:
         assert await urls_of_running(settings.data_dir) == urls
     finally:
         await postgres.stop()
+
+
+# -- audit show, audit tail -f ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def change(server: Installation) -> dict[str, str]:
+    """A change of a user with a field that anybody may see, a personal one, and a reset of its password."""
+    given = ("-F", "username=cleo", "-F", "email=cleo@example.org", "-F", "password=a long enough one")
+    cleo = json.loads(server.api("POST", "/domains/default/users", *given).stdout)["id"]
+    path = f"/domains/default/users/{cleo}"
+    assert server.api("PATCH", path, "-F", "description=Night shift", "-F", "full_name=Cleo\u202e Fox").exit_code == 0
+    assert server.api("POST", f"{path}/reset_password", "-F", "password=a PLANTED password").exit_code == 0
+    told = {record["action"]: record["id"] for record in server.tail()}
+    return {"user": cleo, "update": told["domain_update_user"], "reset": told["domain_reset_password_user"]}
+
+
+def test_an_action_is_told_as_a_person_wants_to_hear_it(server: Installation, change: dict[str, str]) -> None:
+    done = server.run("audit", "show", change["update"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    head, *lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert head == "domain_update_user  succeeded"
+    told = [(line[:9].strip(), line[9:]) for line in lines]
+    first = {name: text for name, text in told if name}
+    assert first["what"] == "Change a user in a domain."
+    assert re.fullmatch(rf"user [0-9a-f-]{{36}}, with the credential {server.credentials['access_key']}", first["who"])
+    assert first["from"] == "127.0.0.1"
+    assert first["where"].startswith("domain ")
+    assert re.fullmatch(rf"user {change['user']}, of domain [0-9a-f-]{{36}}", first["on"])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} UTC", first["when"])
+    assert re.fullmatch(r"allowed by superadmin\.csv:\d+, as domain_member, superadmin", first["decided"])
+    assert re.fullmatch(r"[0-9a-f]{64}", first["policy"])
+    assert first["ended"] == "succeeded"
+    place = [name for name, _ in told].index("changed")
+    assert sorted(text for _, text in told[place : place + 2]) == [
+        'description  "" \N{RIGHTWARDS ARROW} "Night shift"',
+        'full_name    "" \N{RIGHTWARDS ARROW} "Cleo\N{REPLACEMENT CHARACTER} Fox" (personal)',
+    ]
+    assert "\x1b" not in done.stdout, "colour is for terminals"
+
+
+def test_a_secret_is_told_to_have_changed_and_no_more(server: Installation, change: dict[str, str]) -> None:
+    done = server.run("audit", "show", change["reset"])
+    assert re.search(r"password_hash +changed; what it was and is stands nowhere", done.stdout)
+    assert "PLANTED" not in done.stdout
+
+
+def test_an_action_is_told_to_programs_as_it_is_answered(server: Installation, change: dict[str, str]) -> None:
+    shown = json.loads(server.run("audit", "show", change["update"], "--format", "json").stdout)
+    assert shown == json.loads(server.api("GET", f"/admin/audit-records/{change['update']}").stdout)
+    within = json.loads(server.run("audit", "show", change["update"], "--domain", "default", "--format", "json").stdout)
+    assert within["id"] == change["update"]
+
+
+def test_an_action_that_is_not_there_is_a_problem_with_1(server: Installation, change: dict[str, str]) -> None:
+    for arguments in (("no-id",), ("../users",), (change["update"], "--domain", "nowhere")):
+        done = server.run("audit", "show", *arguments)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert json.loads(done.stderr)["status"] == 404
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_the_tail_goes_on_until_it_is_interrupted_and_says_when_it_ends(server: Installation, form: str) -> None:
+    following = subprocess.Popen(
+        [PROGRAM, "audit", "tail", "-n", "1", "-f", "--format", form],
+        env=bare(**server.environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout is not None
+    try:
+        if form == "table":
+            assert following.stdout.readline().startswith("time (UTC) ")
+        assert following.stdout.readline().startswith("{") is (form == "json")
+        assert server.api("GET", "/domains/default/users").exit_code == 0
+        while "domain_search_users" not in (line := following.stdout.readline()):
+            assert line, "it ended by itself"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(PATIENCE) == 0
+        assert following.stderr is not None
+        assert following.stderr.read() == ""
+    finally:
+        following.kill()
+        following.wait()
+        following.stdout.close()
+        if following.stderr is not None:
+            following.stderr.close()
+    ends = [record for record in server.tail() if record["phase"] in ("opened", "closed")][-2:]
+    assert [record["phase"] for record in ends] == ["opened", "closed"]
+    assert ends[1]["stream"]["parts"] >= 2
+    assert ends[0]["id"] == ends[1]["id"]

@@ -1,19 +1,188 @@
-"""Audit records, as whoever works on the machine reads them. Records are written by the pipeline, never by an action.
+"""Audit records, as they are read. The pipeline writes them, never an action: there is no word for making, changing or
+removing one.
 
-Internal: no surface serves this; ``system:operator`` alone may, on the machine itself.
+What is regular in a record has a field; what only some kinds of record have stands in ``more`` as it was written. So a
+record of any kind comes out, an old one as well.
 """
 
+from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import Field
 
+from actions.hooks import Result
 from actions.model import Input, Output
+from actions.query import DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
-from actions.vocabulary import Entity, Operation, ScopeType
+from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
+from audit.record import Phase
 
 AUDIT_RECORD = Entity("audit_record", "audit_records")
 TAIL = Operation("tail", on_item=False, reads=True)
 LONGEST_TAIL = 1000
+
+
+class AuditPrincipal(Output):
+    """Who asked."""
+
+    kind: str = Field(description="`user`, `system` or `anonymous`.")
+    name: str = Field(description="`user:` and the user's id, or the name of a system principal.")
+    credential: str | None = Field(
+        default=None, description="The public id of what it proved itself with. A domain sees those of its own users."
+    )
+
+
+class AuditPlace(Output):
+    """A scope, by its id."""
+
+    type: str
+    id: UUID
+
+
+class AuditScope(Output):
+    """Where it was asked."""
+
+    type: str
+    lineage: list[AuditPlace] | None = Field(
+        default=None, description="The scope and all that contain it, narrowest first; null where it was not found."
+    )
+    asked_for: str | None = Field(default=None, description="What the caller named, where there is no such scope.")
+
+
+class AuditTarget(Output):
+    """What it was asked of."""
+
+    id: str
+    lineage: list[AuditPlace] | None = Field(
+        default=None, description="Where that lies, narrowest first; null where it was not found."
+    )
+
+
+class AuditDecision(Output):
+    """What the policy said."""
+
+    allowed: bool
+    rule: str | None = Field(description="`file:line` of the rule that decided, in the version `policy`.")
+    policy: str = Field(description="The digest of the policy version.")
+    roles: list[str] = Field(default_factory=list, description="The roles that counted.")
+
+
+class AuditUse(Output):
+    """A thing that the input named, and whether it might be used."""
+
+    field: str
+    entity: str
+    id: str | None = Field(description="A domain sees of what lies elsewhere that it was named, and no more.")
+    allowed: bool | None
+    rule: str | None
+
+
+class AuditChange(Output):
+    """A field of the target, before and after."""
+
+    field: str
+    old: Any = None
+    new: Any = None
+    confidential: str | None = Field(
+        default=None, description="`personal`: the values are sealed. `secret`: they are nowhere."
+    )
+
+
+class AuditRequest(Output):
+    id: str
+    surface: str
+
+
+class AuditRecord(Output):
+    """One record, less what is sealed in it. An action has one, or one for each of its phases."""
+
+    id: UUID = Field(description="The action's.")
+    phase: str
+    at: datetime = Field(description="When the record was made.")
+    action: str
+    entity: str | None = None
+    operation: str | None = None
+    result: str
+    principal: AuditPrincipal
+    scope: AuditScope | None = None
+    target: AuditTarget | None = None
+    decision: AuditDecision | None = None
+    uses: list[AuditUse] = Field(default_factory=list)
+    changes: list[AuditChange] = Field(default_factory=list)
+    request: AuditRequest | None = None
+    error: dict[str, Any] | None = Field(default=None, description="Why it did not succeed.")
+    duration_us: int | None = Field(default=None, description="Microseconds from the request to the record.")
+    more: dict[str, Any] = Field(
+        default_factory=dict, description="What only some kinds of record have, as it was written."
+    )
+
+
+class Seal(StrEnum):
+    """What became of a sealed part: ``open``, it is shown; ``erased``, its person's key is gone, for good;
+    ``withheld``, it is about somebody outside the domain that asks; ``broken``, it is not what the record vouches
+    for."""
+
+    OPEN = "open"
+    ERASED = "erased"
+    WITHHELD = "withheld"
+    BROKEN = "broken"
+
+
+class AuditPersonalChange(Output):
+    field: str
+    old: Any = None
+    new: Any = None
+
+
+class AuditPersonal(Output):
+    """What a record says of one person."""
+
+    subject: UUID | None = Field(description="The person; null for callers without an identity.")
+    seal: Seal
+    client_address: str | None = Field(default=None, description="Where the person's request came from.")
+    changes: list[AuditPersonalChange] = Field(default_factory=list, description="Personal fields, old and new.")
+    more: dict[str, Any] = Field(default_factory=dict, description="Whatever else was sealed, as it was written.")
+
+
+class OpenedRecord(AuditRecord):
+    """One record, with what is sealed in it."""
+
+    personal: list[AuditPersonal] = Field(default_factory=list)
+
+
+class AuditedAction(Output):
+    """An action with all of its records, in the order in which they were made."""
+
+    id: UUID
+    records: list[OpenedRecord]
+
+
+class DomainAuditFilter(Filter):
+    """What the log is searched by. Where a place lies outside the domain that searches, it is as if it were null."""
+
+    id: UUIDFilter | None = None
+    phase: EnumFilter[Phase] | None = None
+    at: DateTimeFilter | None = None
+    action: StringFilter | None = None
+    result: EnumFilter[Result] | None = None
+    principal: StringFilter | None = None
+    principal_id: UUIDFilter | None = None
+    request_id: StringFilter | None = None
+    scope_type: EnumFilter[ScopeType] | None = None
+    scope_project_id: UUIDFilter | None = None
+    scope_user_id: UUIDFilter | None = None
+    target_id: StringFilter | None = None
+    target_project_id: UUIDFilter | None = None
+    target_user_id: UUIDFilter | None = None
+    rule: StringFilter | None = None
+    policy: StringFilter | None = None
+
+
+class AuditFilter(DomainAuditFilter):
+    scope_domain_id: UUIDFilter | None = None
+    target_domain_id: UUIDFilter | None = None
 
 
 class Tail(Input):
@@ -24,12 +193,20 @@ class Tailed(Output):
     records: list[dict[str, Any]] = Field(description="The public part of each record as it is kept, oldest first.")
 
 
-AUDIT_RECORDS = Standard(AUDIT_RECORD, Tailed)
+AUDIT_RECORDS = Standard(AUDIT_RECORD, AuditRecord, filter=AuditFilter, orders=("id",), descending=True)
+A, D = ScopeType.ADMIN, ScopeType.DOMAIN
+_SHOW = "Show what is recorded of an action {where}, with the personal parts opened."
 
-SPECS = AUDIT_RECORDS.offer(
-    TAIL,
-    ScopeType.ADMIN,
-    input=Tail,
-    internal=True,
-    sentence="Show the latest records of the audit log, on the machine itself.",
+SPECS = (
+    *AUDIT_RECORDS.offer(GET, A, D, output=AuditedAction, sentence=_SHOW),
+    *AUDIT_RECORDS.offer(SEARCH, A),
+    *AUDIT_RECORDS.offer(SEARCH, D, filter=DomainAuditFilter),
+    *AUDIT_RECORDS.offer(
+        TAIL,
+        A,
+        input=Tail,
+        output=Tailed,
+        internal=True,
+        sentence="Show the latest records of the audit log, on the machine itself.",
+    ),
 )

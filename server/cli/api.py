@@ -120,11 +120,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a value of JSON")
 
 
-def call(who: Credentials, request: Call, *, include: bool) -> int:
-    """Send it and print the answer: 0 for a success, 1 for a problem, which goes to standard error."""
+def send(who: Credentials, request: Call) -> httpx.Response:
+    """Send it and wait for the answer. Raises ``CannotRun`` when there is none."""
     try:
         with SignedClient.of(who, timeout=_SECONDS) as client:
-            response = client.request(request.method, request.path, request.params, json=request.body)
+            return client.request(request.method, request.path, request.params, json=request.body)
     except httpx.TimeoutException:
         raise CannotRun(f"{who.endpoint} did not answer within {_SECONDS:.0f} s") from None
     except httpx.TransportError as error:
@@ -132,19 +132,25 @@ def call(who: Credentials, request: Call, *, include: bool) -> int:
         raise CannotRun(f"{who.endpoint} cannot be reached: {cause}. Does it run?") from None
     except (ValueError, httpx.InvalidURL) as error:
         raise CannotRun(f"this cannot be sent: {error}") from None
+
+
+def call(who: Credentials, request: Call, *, include: bool) -> int:
+    """Send it and print the answer: 0 for a success, 1 for a problem, which goes to standard error."""
+    response = send(who, request)
     bad = not response.is_success
     if include:
         typer.echo(f"{response.http_version} {response.status_code} {response.reason_phrase}", err=bad)
         for name, value in response.headers.items():
             typer.echo(f"{name}: {value}", err=bad)
         typer.echo(err=bad)
-    _show(response, err=bad)
+    show_answer(response, err=bad)
     if bad and not response.content and not include:
         typer.echo(f"{response.status_code} {response.reason_phrase}", err=True)
     return int(bad)
 
 
-def _show(response: httpx.Response, *, err: bool) -> None:
+def show_answer(response: httpx.Response, *, err: bool) -> None:
+    """Print the body of an answer."""
     try:
         show_json(response.json(), err=err)
     except ValueError:  # not from our server, or a HEAD: shown as it is

@@ -1,14 +1,18 @@
 """``chamberlain audit tail``: the latest records of the log, for whoever works on the machine."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from server.cli.local import run, tail
-from server.cli.output import Format, show_json, show_table
+from actions.entities.audit_record import Tailed
+from server.cli.local import follow, run, tail
+from server.cli.output import Format, show_json, show_line, show_table
 from server.settings import Settings
 
-_COLUMNS = ("time (UTC)", "principal", "action", "scope", "target", "result", "rule")
+_COLUMNS = ("time (UTC)", "principal", "action", "scope", "target", "result", "rule", "id")
+_WIDTHS = (14, 18, 30, 20, 13, 9, 18, 36)
+"""Of the columns, as far as they are known before the records are."""
 
 
 def show_tail(settings: Settings, count: int, form: Format) -> None:
@@ -18,6 +22,22 @@ def show_tail(settings: Settings, count: int, form: Format) -> None:
             show_json(record, indent=None)
     else:
         show_table(_COLUMNS, [_row(record) for record in records])
+
+
+def follow_tail(settings: Settings, count: int, form: Format) -> None:
+    """The same, and every further record, until Ctrl-C. A row whose columns are wider than usual is wider."""
+
+    def show(tailed: Tailed) -> None:
+        for record in tailed.records:
+            if form is Format.JSON:
+                show_json(record, indent=None)
+            else:
+                show_line(_row(record), _WIDTHS)
+
+    if form is Format.TABLE:
+        show_line(_COLUMNS, _WIDTHS)
+    with suppress(KeyboardInterrupt):
+        run(settings, lambda: follow(settings, count, show))
 
 
 def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -31,7 +51,7 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
     rule = (record.get("decision") or {}).get("rule") or ""
     kind, _, who = record["principal"]["name"].partition(":")
     principal = " ".join(filter(None, [kind, _short(who)])) if kind == "user" else record["principal"]["name"]
-    return at, principal, record["action"], where, _short(target.get("id")), result, rule
+    return at, principal, record["action"], where, _short(target.get("id")), result, rule, record["id"]
 
 
 def _short(key: str | None) -> str:

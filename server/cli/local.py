@@ -7,14 +7,14 @@ policy still decides what that principal may do, and what it does is recorded.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from actions.entities.audit_record import SPECS as AUDIT_SPECS
-from actions.entities.audit_record import Tailed
+from actions.entities.audit_record import TAIL, Tailed
 from actions.entities.installation import Credentials
 from actions.errors import ChamberlainError, Denied, Unavailable
 from server.app import application
@@ -32,7 +32,7 @@ from server.supervisor import StartFailed
 
 T = TypeVar("T")
 OPERATOR = "system:operator"
-(_TAIL,) = AUDIT_SPECS
+_TAIL = next(spec for spec in AUDIT_SPECS if spec.operation == TAIL)
 
 
 class Refused(Exception):
@@ -45,6 +45,18 @@ async def tail(settings: Settings, count: int) -> Tailed:
         await app.policy.start(settings.policy_dir)
         tailed: Tailed = await app.internally(_TAIL, OPERATOR, {"count": count}, account())
         return tailed
+
+
+async def follow(settings: Settings, count: int, show: Callable[[Tailed], None]) -> None:
+    """The same, and then every further record as it comes, until cancelled. It is recorded when it begins and ends."""
+    async with _database(settings, start=False) as url, application(settings, url, Metrics()) as app:
+        await app.policy.start(settings.policy_dir)
+        async with AsyncExitStack() as stack:
+            keeping_up = asyncio.create_task(app.policy.follow(app.channel))
+            stack.callback(keeping_up.cancel)
+            parts = await stack.enter_async_context(app.following(_TAIL, OPERATOR, {"count": count}, account()))
+            async for part in parts:
+                show(part)
 
 
 async def regain(settings: Settings, username: str) -> Credentials:

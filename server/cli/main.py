@@ -152,18 +152,41 @@ def policy_check(
 @audit.command("tail")
 def audit_tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many records.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new record, until Ctrl-C.")] = False,
     format: Annotated[Format, typer.Option(help="A table, or JSON with a record a line.")] = Format.TABLE,
 ) -> None:
     """Show the latest audit records, the newest last. LOCAL ONLY.
 
     It reads the server's database directly, so it works on the server's own machine while the database runs. What is
-    sealed stays sealed. Reading the log is itself recorded, as done by system:operator.
+    sealed stays sealed. Reading the log is itself recorded, as done by system:operator: following it when it begins
+    and when it ends.
     """
     settings = settings_or_exit()
     with _local_exits():
-        from server.cli.audit import show_tail
+        from server.cli.audit import follow_tail, show_tail
 
-        show_tail(settings, count, format)
+        (follow_tail if follow else show_tail)(settings, count, format)
+
+
+@audit.command("show")
+def audit_show(
+    id: Annotated[str, typer.Argument(help="The action's id, as `audit tail` and every record tell it.")],
+    domain: Annotated[str | None, typer.Option(help="Ask as an auditor of this domain does, and not of all.")] = None,
+    format: Annotated[Format, typer.Option(help="For a person, or JSON.")] = Format.TABLE,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Tell everything that is recorded of one action.
+
+    It asks the server, as `chamberlain api` does and with the same credentials, which have to be an auditor's. What is
+    sealed is opened for them. A problem is printed on standard error, and the exit code is 1.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_show import show
+
+    with _exits():
+        code = show(credentials(settings.credentials_path, endpoint), id, domain, format)
+    raise typer.Exit(code)
 
 
 @app.command()

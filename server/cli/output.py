@@ -40,15 +40,30 @@ def show_json(value: Any, *, err: bool = False, indent: int | None = 2) -> None:
     console.print(JSONHighlighter()(Text(text)) if console.is_terminal else Text(text), soft_wrap=True)
 
 
+def plain_console() -> Console:
+    """Standard output: as wide as the terminal, or so wide that no line is broken where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+def unsteered(text: str) -> str:
+    """A text with nothing in it that could steer a terminal."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: as wide as the terminal, or a line a row where there is none."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    console = plain_console()
     table = Table(*names, box=box.SIMPLE_HEAD if console.is_terminal else None)
     for row in rows:
-        table.add_row(*(Text(_STEERING.sub("\N{REPLACEMENT CHARACTER}", cell), overflow="fold") for cell in row))
+        table.add_row(*(Text(unsteered(cell), overflow="fold") for cell in row))
     console.print(table)
+
+
+def show_line(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """Print a row of a table whose other rows are not known yet."""
+    padded = (unsteered(cell).ljust(width) for cell, width in zip(cells, widths, strict=True))
+    plain_console().print(Text("  ".join(padded).rstrip()), soft_wrap=True)
 
 
 def show_credentials(path: Path) -> None:

@@ -7,8 +7,10 @@ and kept; the values are bound at each run, so no caller's text ever becomes SQL
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -42,19 +44,26 @@ from server.repositories.unit import Unit
 
 Item = TypeVar("Item", bound=BaseModel)
 Field = Callable[[str], ColumnElement[Any]]
+_BY_ID = Order("id")
 
 
 class SearchStatement:
-    """The statements of one shape of search: ``page``, ``count`` up to the limit, ``exact_count``."""
+    """The statements of one shape of search: ``page``, ``count`` up to the limit, ``exact_count``.
 
-    def __init__(self, shape: Shape, visible: Select[Any], field: Field, id_column: ColumnElement[Any]) -> None:
+    ``last`` is the order in which rows come that are alike in all others, by a column of which the two rows of such a
+    pair never have the same value.
+    """
+
+    def __init__(
+        self, shape: Shape, visible: Select[Any], field: Field, last_column: ColumnElement[Any], last: Order = _BY_ID
+    ) -> None:
         places = iter(range(10_000))
         conditions = [_condition(part, field, places) for part in shape.conditions]
         if shape.hide_deleted:
             conditions.append(not_(field("deleted")))
         matching = visible.where(*conditions)
-        self.orders = (*shape.orders, Order("id"))
-        columns = [*(field(order.field) for order in shape.orders), id_column]
+        self.orders = (*shape.orders, last)
+        columns = [*(field(order.field) for order in shape.orders), last_column]
         self._types = [column.type for column in columns]
         page = matching
         if shape.by_cursor:
@@ -62,9 +71,18 @@ class SearchStatement:
         directions = [c.asc() if o.ascending else c.desc() for c, o in zip(columns, self.orders, strict=True)]
         limit, offset = bindparam("limit", type_=Integer), bindparam("offset", type_=Integer)
         self.page = Query(page.order_by(*directions).limit(limit).offset(offset))
-        bare: Select[Any] = matching.with_only_columns(literal_column("1"))
+        found = page.cte("found").prefix_with("MATERIALIZED")
+        sorted_by = [found.c[o.field].asc() if o.ascending else found.c[o.field].desc() for o in self.orders]
+        self._few = select(found).order_by(*sorted_by).limit(limit).offset(offset)
+        bare: Select[Any] = matching.with_only_columns(literal_column("1"), maintain_column_froms=True)
         self.count = Query(_total(bare.limit(literal_column(str(COUNT_LIMIT + 1)))))
         self.exact_count = Query(_total(bare))
+
+    @cached_property
+    def page_of_few(self) -> Query:
+        """The page, by finding all that matches first and sorting it. For a search that is known to find little: going
+        through everything in the order asked for, until enough of it matches, would take long."""
+        return Query(self._few)
 
     def values(self, querier: Querier) -> dict[str, object]:
         """The values of one run. Raises ``BadRequest`` for a cursor that is not one of ours for this order."""
@@ -75,24 +93,45 @@ class SearchStatement:
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows of one page, each with the cursor that leads to what comes after it, and what is known of the rest."""
+
+    rows: Sequence[Row]
+    cursors: tuple[str, ...]
+    more: bool
+    total: int
+    exact: bool
+
+    @classmethod
+    def of(cls, found: Sequence[Row], statement: SearchStatement, querier: Querier, total: int, exact: bool) -> "Found":
+        """``found`` has one row more than the page, unless the page is the last."""
+        rows = found[: querier.limit]
+        signature, names = _signature(statement.orders), [order.field for order in statement.orders]
+        cursors = tuple(_cursor([signature, *(row[name] for name in names)]) for row in rows)
+        return cls(rows, cursors, len(found) > querier.limit, total, exact)
+
+    def shown(self, page: type[Page[Item]], items: Sequence[Any], querier: Querier) -> Page[Item]:
+        """The page with these items, which are what its model takes."""
+        return page(
+            items=list(items),
+            total_count=self.total,
+            total_count_exact=self.exact,
+            offset=querier.offset,
+            limit=querier.limit,
+            next_cursor=self.cursors[-1] if self.more else None,
+        ).marked(self.cursors)
+
+
 async def page_of(
     unit: Unit, statement: SearchStatement, querier: Querier, page: type[Page[Item]], item: Callable[[Row], Any]
 ) -> Page[Item]:
     """One page of a search, with the cursors of its items and its total. ``item`` is what ``page`` takes of a row."""
     values = statement.values(querier)
-    found = await unit.read_all(statement.page, **values)
-    rows, more = found[: querier.limit], len(found) > querier.limit
-    total, exact = await _count(unit, statement, querier, values, len(rows) + more)
-    signature, names = _signature(statement.orders), [order.field for order in statement.orders]
-    cursors = tuple(_cursor([signature, *(row[name] for name in names)]) for row in rows)
-    return page(
-        items=[item(row) for row in rows],
-        total_count=total,
-        total_count_exact=exact,
-        offset=querier.offset,
-        limit=querier.limit,
-        next_cursor=cursors[-1] if more else None,
-    ).marked(cursors)
+    rows = await unit.read_all(statement.page, **values)
+    total, exact = await _count(unit, statement, querier, values, len(rows))
+    found = Found.of(rows, statement, querier, total, exact)
+    return found.shown(page, [item(row) for row in found.rows], querier)
 
 
 async def _count(
@@ -183,13 +222,17 @@ def _plain(value: object) -> object:
 
 
 def _after(columns: Sequence[ColumnElement[Any]], orders: Sequence[Order]) -> ColumnElement[bool]:
-    """The rows that come after the cursor's, whatever mix of directions: (a > x) or (a = x and b < y) or ..."""
+    """The rows that come after the cursor's, whatever mix of directions: (a > x) or (a = x and b < y) or ...
+
+    They are none before it in the first order, which adds nothing but a range that an index can be entered by.
+    """
     marks = [bindparam(f"k{place}", type_=column.type) for place, column in enumerate(columns)]
     steps = []
     for place, order in enumerate(orders):
         beyond = columns[place] > marks[place] if order.ascending else columns[place] < marks[place]
         steps.append(and_(*(columns[before] == marks[before] for before in range(place)), beyond))
-    return or_(*steps)
+    first = columns[0] >= marks[0] if orders[0].ascending else columns[0] <= marks[0]
+    return and_(first, or_(*steps))
 
 
 def _read_cursor(cursor: str, orders: Sequence[Order], kinds: Sequence[type]) -> Mapping[str, object]:

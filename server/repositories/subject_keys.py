@@ -29,6 +29,11 @@ class Wraps(Protocol):
     def open(self, sealed: bytes, purpose: str) -> bytes: ...
 
 
+def sealed_purpose(subject: UUID) -> str:
+    """What the key ring binds a subject's wrapped key to."""
+    return f"subject:{subject}"
+
+
 class SubjectKeys:
     """Implements ``audit.redaction.SubjectKeyStore``."""
 
@@ -40,17 +45,13 @@ class SubjectKeys:
         found = await self._read(subjects)
         # Made in the order of their ids: two who make the same ones at once would wait for each other.
         if missing := sorted(subject for subject in subjects if subject not in found):
-            wrapped = [self._ring.seal(os.urandom(KEY_BYTES), _purpose(subject)) for subject in missing]
+            wrapped = [self._ring.seal(os.urandom(KEY_BYTES), sealed_purpose(subject)) for subject in missing]
             await self._database.fetch(_MAKE, {"subjects": missing, "wrapped": wrapped})
             found |= await self._read(missing)
         if len(found) < len(set(subjects)):
             raise RuntimeError("a subject's key vanished while it was being made")
-        return {subject: self._ring.open(key, _purpose(subject)) for subject, key in found.items()}
+        return {subject: self._ring.open(key, sealed_purpose(subject)) for subject, key in found.items()}
 
     async def _read(self, subjects: Collection[UUID]) -> dict[UUID, bytes]:
         rows = await self._database.fetch(_READ, {"subjects": list(subjects)})
         return {row["subject_id"]: row["wrapped"] for row in rows}
-
-
-def _purpose(subject: UUID) -> str:
-    return f"subject:{subject}"

@@ -119,7 +119,8 @@ class Service(Generic[Item]):
         return self.repository.item(unit, await self.repository.get(unit, given.target_id))
 
     async def search(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return await self.repository.search(unit, to_querier(given.input, unit.permit.action.spec.orders))
+        spec = unit.permit.action.spec
+        return await self.repository.search(unit, to_querier(given.input, spec.orders, descending=spec.descending))
 
     async def update(self, unit: Unit, given: Given[Any]) -> BaseModel:
         self._refuse_nulls(given)

@@ -77,7 +77,7 @@ def build(
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), check_stored_policy),
         InstallationService(InstallationRepository(), passwords, ring),
-        AuditRecordService(AuditRecordRepository()),
+        AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,
     )
 

@@ -79,6 +79,10 @@ async def outside(world: World) -> Outside:
     far_user, far_keypair = world.id("nobody"), await keypair("nobody")
     far_binding = await bound("/domains/elsewhere", "nobody", "domain_member")
     near_binding = await bound(f"/projects/{annex}", "dana", "project_member")
+    far_records = await world.sql(
+        "SELECT action_id FROM audit_record WHERE coalesce(target_domain_id, scope_domain_id) = $1",
+        world.places.elsewhere,
+    )
     return Outside(
         Places("research", str(world.places.lab), str(world.id("mia"))),
         {
@@ -93,6 +97,7 @@ async def outside(world: World) -> Outside:
             ("role_binding", ScopeType.DOMAIN): [far_binding],
             ("role_binding", ScopeType.PROJECT): [far_binding, near_binding],
             ("role_binding", ScopeType.USER): [far_binding, near_binding],
+            ("audit_record", ScopeType.DOMAIN): [record["action_id"] for record in far_records],
         },
     )
 

@@ -108,6 +108,7 @@ async def try_everything(
     domain = (await world.sql("SELECT id FROM domain WHERE name = $1", home))[0]["id"]
     project = (await world.sql("SELECT id FROM project WHERE domain_id = $1", domain))[0]["id"]
     policy = world.app.policy.current().digest
+    record = (await world.sql("SELECT max(action_id::text) AS id FROM audit_record"))[0]["id"]
     succeeded: set[str] = set()
     changed: dict[str, list[str]] = {}
     before = await account(world, victim)
@@ -118,6 +119,7 @@ async def try_everything(
             "project": [project],
             "policy": [policy],
             "signing_key": [row["id"] for row in keys],
+            "audit_record": [record],
         }
         aims = others | await belongings(world, victim)
         names_one = (spec.operation.on_item and not spec.on_own_scope) or spec.each is not None

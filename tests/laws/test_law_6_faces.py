@@ -78,8 +78,8 @@ async def existing(world: World, spec: Spec) -> list[object]:
     """A thing of the spec's entity that does exist, wherever it lies."""
     tables = {"user": "users", "policy": "policy_version"}
     table = tables.get(spec.entity.name, spec.entity.name)
-    key = "digest AS id" if spec.entity.name == "policy" else "id"
-    rows = await world.sql(f"SELECT {key} FROM {table} ORDER BY 1")
+    key = {"policy": "digest", "audit_record": "action_id"}.get(spec.entity.name, "id")
+    rows = await world.sql(f"SELECT {key} AS id FROM {table} ORDER BY 1")
     return [rows[-1]["id"]]
 
 

@@ -70,8 +70,14 @@ def test_auditors_read_everything_but_what_is_seen_by_oneself_alone() -> None:
 CREDENTIALS = {"keypair", "login", "signing_key"}
 
 
-def test_monitors_see_no_credentials() -> None:
-    assert words("monitor") == {cell for cell in words("auditor") if not CREDENTIALS & set(cell.split(":"))}
+def test_monitors_see_no_credentials_and_not_what_anybody_did() -> None:
+    kept_from = CREDENTIALS | {"audit_record"}
+    assert words("monitor") == {cell for cell in words("auditor") if not kept_from & set(cell.split(":"))}
+
+
+def test_a_domain_admin_does_not_read_the_log_of_the_domain_it_runs() -> None:
+    readers = {"superadmin", "auditor", "system_operator"}
+    assert {role for role in INDEX.roles if any(":audit_record:" in cell for cell in words(role))} == readers
 
 
 def test_a_domain_admin_does_nothing_in_the_user_scope_but_look() -> None:

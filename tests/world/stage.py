@@ -69,7 +69,7 @@ class Stage:
         self.places: Places
 
     def settings(self, **changes: Any) -> Settings:
-        return Settings(data_dir=self.data_dir, policy_dir=POLICIES, database_pool=5, **changes)
+        return Settings(data_dir=self.data_dir, policy_dir=POLICIES, **{"database_pool": 5, **changes})
 
     async def start(self) -> None:
         await self.postgres.start()

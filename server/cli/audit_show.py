@@ -1,0 +1,188 @@
+"""``chamberlain audit show``: one action, told from its records as a person would want to hear it.
+
+What is told is what the server's answer says; nothing is looked up beside it but the catalogue's sentence.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from actions.entities import ALL_SPECS
+from server.cli.api import Call, send, show_answer
+from server.cli.output import Format, plain_console, show_json, unsteered
+from server.cli.signing_client import Credentials
+
+_RESULTS = {"succeeded": "green", "pending": "yellow", "unknown": "yellow"}
+_PHASES = {
+    "intent": "an effect outside the database was about to happen",
+    "outcome": "what came of it",
+    "settled": "closed later, having been left open",
+}
+_SEALS = {
+    "erased": "erased: this person's key is gone",
+    "withheld": "withheld: this person is not of the domain",
+    "broken": "BROKEN: what is sealed is not what the record vouches for",
+}
+_ARROW = " \N{RIGHTWARDS ARROW} "
+Line = tuple[str, Text]
+
+
+def show(who: Credentials, action_id: str, domain: str | None, form: Format) -> int:
+    """Ask for the records of an action and print them: 0, or 1 for a problem, which goes to standard error."""
+    scope = "/admin" if domain is None else f"/domains/{quote(domain, safe='')}"
+    response = send(who, Call("GET", f"{scope}/audit-records/{quote(action_id, safe='')}", {}))
+    if not response.is_success:
+        show_answer(response, err=True)
+        return 1
+    told = response.json()
+    if form is Format.JSON:
+        show_json(told)
+        return 0
+    console = plain_console()
+    for place, record in enumerate(told["records"]):
+        if place:
+            console.print()
+        _print(console, record)
+    return 0
+
+
+def _print(console: Console, record: Mapping[str, Any]) -> None:
+    phase = "" if record["phase"] == "done" else f" ({record['phase']})"
+    head = Text.assemble((unsteered(record["action"]), "bold"), "  ", _result(record["result"]), phase)
+    console.print(head, soft_wrap=True)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    before = ""
+    for name, text in _lines(record):
+        table.add_row("" if name == before else name, text)
+        before = name
+    console.print(table)
+
+
+def _lines(record: Mapping[str, Any]) -> Iterator[Line]:
+    """What is told of a record, a line for each thing that it says."""
+    if sentence := next((spec.sentence for spec in ALL_SPECS if spec.name == record["action"]), None):
+        yield "what", Text(sentence)
+    if meaning := _PHASES.get(record["phase"]):
+        yield "phase", Text(meaning)
+    yield "action", Text(record["id"])
+    yield "who", _who(record["principal"])
+    for part in record["personal"]:
+        if part["client_address"] is not None:
+            yield "from", _plain(part["client_address"])
+    if (scope := record["scope"]) is not None:
+        yield "where", _where(scope)
+    if (target := record["target"]) is not None:
+        yield "on", _on(target)
+    yield "when", Text(_time(record["at"]))
+    if record["duration_us"] is not None:
+        yield "took", Text(f"{record['duration_us'] / 1000:,.1f} ms")
+    if (request := record["request"]) is not None:
+        yield "request", _plain(f"{request['id']}, over {request['surface']}")
+    if (decision := record["decision"]) is not None:
+        yield "decided", _decided(decision)
+        yield "policy", Text(decision["policy"])
+    for use in record["uses"]:
+        yield "used", _used(use)
+    yield from _changes(record)
+    for part in record["personal"]:
+        if meaning := _SEALS.get(part["seal"]):
+            yield "sealed", _plain(f"about {part['subject'] or 'a caller without an identity'}, {meaning}")
+        for name, value in part["more"].items():
+            yield "personal", _plain(f"{name}: {_value(value)}")
+    for name, value in record["more"].items():
+        yield name, _plain(_value(value))
+    yield "ended", _ended(record)
+
+
+def _who(principal: Mapping[str, Any]) -> Text:
+    kind, _, key = principal["name"].partition(":")
+    name = f"user {key}" if kind == "user" and key else principal["name"]
+    with_it = f", with the credential {principal['credential']}" if principal["credential"] else ""
+    return _plain(name + with_it)
+
+
+def _where(scope: Mapping[str, Any]) -> Text:
+    if scope["lineage"]:
+        return _plain(_lineage(scope["lineage"]))
+    if scope["asked_for"]:
+        return _plain(f"{scope['type']} {scope['asked_for']}, which is none")
+    return _plain(scope["type"])
+
+
+def _on(target: Mapping[str, Any]) -> Text:
+    places = target["lineage"] or []
+    around = [place for place in places if place["id"] != target["id"]]
+    itself = next((f"{place['type']} " for place in places if place["id"] == target["id"]), "")
+    return _plain(itself + target["id"] + (f", of {_lineage(around)}" if around else ""))
+
+
+def _lineage(places: list[Mapping[str, Any]]) -> str:
+    return ", in ".join(f"{place['type']} {place['id']}" for place in places)
+
+
+def _decided(decision: Mapping[str, Any]) -> Text:
+    word = ("allowed", "green") if decision["allowed"] else ("denied", "red")
+    by = f" by {decision['rule']}" if decision["rule"] else ": no rule allows it"
+    roles = f", as {', '.join(decision['roles'])}" if decision["roles"] else ""
+    return Text.assemble(word, unsteered(by + roles))
+
+
+def _used(use: Mapping[str, Any]) -> Text:
+    word = ("allowed", "green") if use["allowed"] else ("not to be used, or not there", "red")
+    by = f" by {use['rule']}" if use["rule"] else ""
+    thing = f"{use['field']}: {use['entity']} {use['id'] or 'outside the domain'}, "
+    return Text.assemble(unsteered(thing), word, unsteered(by))
+
+
+def _changes(record: Mapping[str, Any]) -> Iterator[Line]:
+    """Each changed field, its personal values from the opened parts."""
+    opened = {change["field"]: change for part in record["personal"] for change in part["changes"]}
+    width = max((len(change["field"]) for change in record["changes"]), default=0)
+    for change in record["changes"]:
+        kind = change["confidential"]
+        shown = opened.get(change["field"]) if kind == "personal" else change
+        if kind == "secret":
+            values = Text("changed; what it was and is stands nowhere", "dim")
+        elif shown is None:
+            values = Text("changed; what it was and is stays sealed", "dim")
+        else:
+            values = Text.assemble(
+                (unsteered(_value(shown["old"])), "red"), _ARROW, (unsteered(_value(shown["new"])), "green")
+            )
+            values.append(" (personal)" if kind == "personal" else "", "dim")
+        yield "changed", Text.assemble(unsteered(change["field"].ljust(width)), "  ", values)
+
+
+def _ended(record: Mapping[str, Any]) -> Text:
+    error = record["error"]
+    if error is None:
+        return _result(record["result"])
+    told = {name: value for name, value in error.items() if value is not None}
+    status, reason, cause = (told.pop(name, None) for name in ("status", "reason", "cause"))
+    parts = [f"with {status}" if status else "", str(reason or ""), str(cause or "")]
+    parts += [f"{name}: {_value(value)}" for name, value in told.items()]
+    return Text.assemble(_result(record["result"]), " ", unsteered(", ".join(part for part in parts if part)))
+
+
+def _result(result: str) -> Text:
+    return Text(unsteered(result), _RESULTS.get(result, "red"))
+
+
+def _time(at: str) -> str:
+    return datetime.fromisoformat(at).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(text: str) -> Text:
+    return Text(unsteered(text))
