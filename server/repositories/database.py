@@ -138,7 +138,8 @@ class Database:
                 "application_name": f"{self._name}-{purpose}-{uuid.uuid4().hex[:16]}",
                 "statement_timeout": limit,
                 "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}ms",
-                "transaction_timeout": limit,
+                # A little longer: it would end the connection, where a statement alone may be given up.
+                "transaction_timeout": f"{WRITE_SECONDS * 1000 + 500:.0f}ms",
                 "idle_in_transaction_session_timeout": limit,
                 "timezone": "UTC",
             },

@@ -252,8 +252,9 @@ async def test_postgresql_itself_ends_a_transaction_that_lasts_too_long(
     monkeypatch.setattr(databases, "WRITE_SECONDS", 1.0)
     async with another_worker(world) as short, short.app.database.connection() as connection:
         monkeypatch.undo()
-        for setting in ("transaction_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+        for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
             assert await connection.fetchval(f"SHOW {setting}") == "1s"
+        assert await connection.fetchval("SHOW transaction_timeout") == "1500ms"
         await connection.execute("BEGIN")
         await connection.execute("UPDATE users SET description = 'held' WHERE id = $1", world.id("mia"))
         # Whoever wants the row gets it, though the client that holds it never lets go.

@@ -1,12 +1,12 @@
 """The summaries of the log get a bound, so that no range of it holds too many different values to be summarized.
 
-Revision 0004; it follows 0001.
+Revision 0004; it follows 0003.
 """
 
 from alembic import op
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
