@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from actions.model import Input, Kept, Name, Text
+from actions.model import Input, Kept, Name, Shown, Text, Unsaid
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Entity, ScopeType
@@ -32,13 +32,13 @@ class Domain(Kept):
 class OwnDomainChange(Input):
     """What a domain may change of itself: not its caps."""
 
-    description: Text | None = None
+    description: Unsaid[Text] = None
 
 
 class DomainChange(OwnDomainChange):
-    total_resource_slots: Slots | None = None
-    allowed_vfolder_hosts: Hosts | None = None
-    allowed_docker_registries: Hosts | None = None
+    total_resource_slots: Unsaid[Slots] = None
+    allowed_vfolder_hosts: Unsaid[Hosts] = None
+    allowed_docker_registries: Unsaid[Hosts] = None
     integration_id: Text | None = None
 
 
@@ -49,7 +49,7 @@ def _addressable(name: str) -> str:
 
 
 class NewDomain(DomainChange):
-    name: Annotated[Name, AfterValidator(_addressable)]
+    name: Annotated[Name, AfterValidator(_addressable), Shown(**{"not": {"const": "me"}})]
 
 
 class DomainFilter(Filter):

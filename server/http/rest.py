@@ -19,6 +19,7 @@ from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
 from audit.record import new_id
 from server.http.exchange import Exchange
+from server.http.parameters import document
 from server.http.middleware.authentication import check_body
 
 ME = "me"
@@ -155,4 +156,4 @@ def _given(spec: Spec, request: Request, listed: Parameters, body: bytes) -> byt
         return body
     if parameters and body:
         raise BadRequest("Parameters stand in the query or in the body, not in both.", reason="two-inputs")
-    return body if body else parameters
+    return body if body or not parameters else document(spec.input, parameters)
