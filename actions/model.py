@@ -18,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    Strict,
     StringConstraints,
 )
 from pydantic_core import CoreSchema
@@ -108,21 +107,28 @@ def without_nul(text: str) -> str:
 
 
 WITHOUT_NUL = Shown(pattern=r"^[^\x00]*$")
-Text = Annotated[
-    str, StringConstraints(max_length=512, strip_whitespace=True), AfterValidator(without_nul), WITHOUT_NUL
-]
+_Kept = Annotated[str, StringConstraints(max_length=512, strip_whitespace=True), AfterValidator(without_nul)]
+Text = Annotated[_Kept, WITHOUT_NUL]
+Key = Annotated[_Kept, Field(max_length=64)]
+"""A text that names an entry: ``dict[Key, ...]`` with ``KEYS`` beside it, since a schema speaks of names by themselves."""
+KEYS = Shown(propertyNames={"maxLength": 64, "pattern": r"^[^\x00]*$"})
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
 def as_time(value: object) -> object:
-    """A time is written as RFC 3339 has it. (The parser by itself would read any number as seconds since 1970.)"""
-    if isinstance(value, datetime) or (isinstance(value, str) and _TIME.match(value)):
+    """A time is written as RFC 3339 has it. (The model by itself would read any digits as seconds since 1970.)"""
+    if isinstance(value, str) and _TIME.match(value):
+        try:
+            return datetime.fromisoformat(value.upper())
+        except ValueError:
+            pass
+    elif isinstance(value, datetime):
         return value
     raise ValueError("is no time like 2026-01-31T12:00:00Z")
 
 
-Time = Annotated[AwareDatetime, Strict(False), BeforeValidator(as_time)]
+Time = Annotated[AwareDatetime, BeforeValidator(as_time)]
 """A moment, with its zone."""
 
 

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Generic, Self, TypeVar, cast
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from actions.errors import Fault, Invalid
-from actions.model import WITHOUT_NUL, Input, Output, as_time, without_nul
+from actions.model import WITHOUT_NUL, Input, Output, Shown, as_time, without_nul
 
 MAX_PAGE = 100
 MAX_OFFSET = 10_000
@@ -32,8 +32,13 @@ def _zoned(moment: datetime) -> datetime:
 
 Operand = Annotated[str, StringConstraints(max_length=512), AfterValidator(without_nul), WITHOUT_NUL]
 Operands = Annotated[list[Operand], Field(max_length=100)]
-Moment = Annotated[datetime, Strict(False), BeforeValidator(as_time), AfterValidator(_zoned)]
+Moment = Annotated[datetime, BeforeValidator(as_time), AfterValidator(_zoned)]
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+CURSOR_PATTERN = r"^[A-Za-z0-9_-]+$"
+Cursor = Annotated[str, StringConstraints(max_length=2000), Shown(pattern=CURSOR_PATTERN)]
+"""Opaque: whoever reads it says whether it is one."""
 
 
 class Operators(Input):
@@ -136,9 +141,7 @@ class Search(Input, Generic[FilterT]):
     order: str | None = Field(default=None, max_length=200, description="For example `name:asc,created_at:desc`.")
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="Deeper pages take a `cursor`.")
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
-    cursor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,2000}$")] | None = Field(
-        default=None, description="`next_cursor` of the page before."
-    )
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
     total: Total | None = Field(default=None, description="`exact` counts beyond 10,000.")
 
 
@@ -232,7 +235,9 @@ def to_querier(search: Search[FilterT], orderable: Sequence[str]) -> Querier:
     leaves = list(_leaves(conditions))
     if len(leaves) > MAX_FILTER_CONDITIONS:
         raise Invalid(
-            "The filter is too large.", reason="filter-too-large", errors=[Fault("/filter", f"more than {MAX_FILTER_CONDITIONS} conditions")]
+            "The filter is too large.",
+            reason="filter-too-large",
+            errors=[Fault("/filter", f"more than {MAX_FILTER_CONDITIONS} conditions")],
         )
     if search.cursor is not None and search.offset:
         raise Invalid(

@@ -35,6 +35,7 @@ from server.http.middleware.authentication import AuthenticationMiddleware
 from server.http.middleware.error_handling import ErrorHandlingMiddleware
 from server.http.middleware.limits import LimitsMiddleware
 from server.http.middleware.request_id import RequestIdMiddleware
+from server.http.openapi import Described, document
 from server.http.paths import Paths
 from server.keyring import KeyRing
 from server.monitoring import Monitoring
@@ -196,7 +197,8 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         require_signed_body=settings.require_signed_body,
     )
     health = _health(app, draining)
-    outer: ASGIApp = Paths([*health.routes(), Mount("", app=authenticated)])
+    described = Described.of(document(ALL_SPECS, VERSION))
+    outer: ASGIApp = Paths([*health.routes(), *described.routes(), Mount("", app=authenticated)])
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),
         Middleware(ErrorHandlingMiddleware),

@@ -4,16 +4,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from actions.model import Input, Kept, Name, Shown, Text, Unsaid
+from actions.model import KEYS, Input, Kept, Key, Name, Shown, Text, Unsaid
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Entity, ScopeType
 
 DOMAIN = Entity("domain", "domains", scope=ScopeType.DOMAIN)
 
-Slots = Annotated[
-    dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=0, le=2**62)]], Field(max_length=32)
-]
+Slots = Annotated[dict[Key, Annotated[int, Field(ge=0, le=2**62)]], Field(max_length=32), KEYS]
 """Resource caps by slot name: ``cpu`` in cores, ``mem`` in bytes. A slot that is not named has no cap."""
 Hosts = Annotated[list[Annotated[Text, Field(max_length=256)]], Field(max_length=64)]
 

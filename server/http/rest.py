@@ -19,8 +19,8 @@ from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
 from audit.record import new_id
 from server.http.exchange import Exchange
-from server.http.parameters import document
 from server.http.middleware.authentication import check_body
+from server.http.parameters import document
 
 ME = "me"
 BODY_SECONDS = 30.0
