@@ -110,7 +110,7 @@ WITHOUT_NUL = Shown(pattern=r"^[^\x00]*$")
 _Kept = Annotated[str, StringConstraints(max_length=512, strip_whitespace=True), AfterValidator(without_nul)]
 Text = Annotated[_Kept, WITHOUT_NUL]
 Key = Annotated[_Kept, Field(max_length=64)]
-"""A text that names an entry: ``dict[Key, ...]`` with ``KEYS`` beside it, since a schema speaks of names by themselves."""
+"""A text that names an entry: ``dict[Key, ...]`` with ``KEYS`` beside it, for a schema speaks of names apart."""
 KEYS = Shown(propertyNames={"maxLength": 64, "pattern": r"^[^\x00]*$"})
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")

@@ -30,15 +30,16 @@ ABOUT = """\
 Every operation is an *action*: it is decided by the policy, and recorded in the audit log. `x-chamberlain-permission`
 is the cell of the policy that an operation asks for.
 
-Every answer that is not a success is a problem (RFC 9457). Branch on its `code`; quote its `request_id` when you ask for
-help. What is missing and what you may not see look the same: 404.
+Every answer that is not a success is a problem (RFC 9457). Branch on its `code`; quote its `request_id` when you ask
+for help. What is missing and what you may not see look the same: 404.
 
 A request is signed with a key pair: `Authorization: BackendAI signMethod=HMAC-SHA256, credential=<access
-key>:<signature>`. The signature is the hexadecimal HMAC-SHA256 of seven lines joined by line feeds: the method; the path
-with its query; the header `Date` (ISO 8601, at most 15 minutes off); `host:` and the header `Host`; `content-type:` and the
-media type, `application/octet-stream` where there is none; `x-backendai-version:` and the header `X-BackendAI-Version`;
-and `x-backendai-content-sha256:` with the SHA-256 of the body, as in the header `X-BackendAI-Content-SHA256`. Its key is
-HMAC-SHA256(HMAC-SHA256(secret key, yyyymmdd), host), the first argument being the key. Or a request carries a token.
+key>:<signature>`. The signature is the hexadecimal HMAC-SHA256 of seven lines joined by line feeds: the method; the
+path with its query; the header `Date` (ISO 8601, at most 15 minutes off); `host:` and the header `Host`;
+`content-type:` and the media type, `application/octet-stream` where there is none; `x-backendai-version:` and the
+header `X-BackendAI-Version`; and `x-backendai-content-sha256:` with the SHA-256 of the body, as in the header
+`X-BackendAI-Content-SHA256`. Its key is HMAC-SHA256(HMAC-SHA256(secret key, yyyymmdd), host), the first argument
+being the key. Or a request carries a token.
 """
 
 SECURITY: Mapping[str, Schema] = {

@@ -1,7 +1,7 @@
 """Models as components of the OpenAPI document: JSON Schema 2020-12 under short, stable names.
 
-A generic model is called by its argument: ``Page[User]`` is ``UserPage``. Two models of one name stop the program. Knows
-no entity and no route.
+A generic model is called by its argument: ``Page[User]`` is ``UserPage``. Two models of one name stop the program.
+Knows no entity and no route.
 """
 
 import re

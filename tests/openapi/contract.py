@@ -63,6 +63,7 @@ class Signature(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         body = request.body or b""
+        assert isinstance(body, (str, bytes)), "a stream cannot be signed"
         date = datetime.now(UTC)
         request.headers["Host"] = str(request.url).split("/")[2]
         request.headers["Date"] = date.isoformat(timespec="microseconds")
@@ -124,7 +125,7 @@ def run(document: Document, endpoint: str, who: Signs, *, examples: int, phases:
     return report
 
 
-def counts(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+def counts(context: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
     """Whether a failure counts: all do, but the refusal of well-formed data for a reason that no schema can state."""
     if type(failure).__name__ != "RejectedPositiveData":
         return True

@@ -97,4 +97,4 @@ async def test_a_generated_client_creates_reads_searches_and_is_refused(world: W
         try:
             await asyncio.to_thread(a_day_of_dana)
         finally:
-            signing.close()
+            await asyncio.to_thread(signing.close)
