@@ -135,7 +135,7 @@ def _path_parameters(place: _Place) -> Iterator[Schema]:
         name = segment.strip("{}")
         if name == "id":
             entity = place.main.entity
-            schema = _UUID if entity.uuid_keyed else {"type": "string", "minLength": 1}
+            schema = _UUID if entity.uuid_keyed else {"type": "string", "pattern": "^[A-Za-z0-9._~-]+$"}
             says = f"Which {entity.words}."
         else:
             says, schema = _SCOPES[name]
