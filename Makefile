@@ -4,6 +4,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
+FUZZ_EXAMPLES ?= 5
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -11,7 +12,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format golden docs bench lock clean
+.PHONY: help run dev test fuzz check format golden docs bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -54,6 +55,9 @@ export FOREGROUND
 
 test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
 	@$(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
+
+fuzz: dev  ## hold the server to its OpenAPI document for longer; FUZZ_EXAMPLES=50 for more requests an operation
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 tests/openapi/test_contract.py
 
 check: dev  ## lint, types, import contracts, goldens
 	@$(BIN)/ruff check

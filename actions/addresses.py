@@ -23,7 +23,7 @@ def address_allowed(address: str, patterns: Sequence[str]) -> bool:
 
 def check_pattern(text: str) -> str:
     """The one spelling of a pattern: an address, or a network as ``address/bits``. Raises a telling ``ValueError``."""
-    network = _network(text.strip())
+    network = _network(text)
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 

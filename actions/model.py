@@ -3,13 +3,26 @@
 Personal fields reach the audit log only sealed under their subject's key; secret fields never reach a log at all.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema
+
+T = TypeVar("T")
 
 
 class _Mark:
@@ -33,9 +46,9 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """What a caller receives."""
+    """What a caller receives. Every field is always there."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class Nothing(Input):
@@ -52,6 +65,35 @@ class Kept(Output):
     version: int
 
 
+class Shown:
+    """Members that a type's JSON schema has besides what follows from its constraints: what a validator refuses, too.
+
+    It stands beside the validator, so that the published schema is as strict as the server.
+    """
+
+    def __init__(self, **members: Any) -> None:
+        self._members = members
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), **self._members}
+
+
+class _NotNull:
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        shown = dict(handler(core))
+        kinds = [kind for kind in shown.pop("anyOf") if kind != {"type": "null"}]
+        return {**shown, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})}
+
+
+def _refuse_null(value: object) -> object:
+    if value is None:
+        raise ValueError("cannot be null")
+    return value
+
+
+Unsaid = Annotated[T | None, AfterValidator(_refuse_null), _NotNull()]
+"""A field that may be left out, and says nothing then, but takes no null: ``title: Unsaid[Text] = None``."""
+
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name that stands in a path: 1 to 64 of ``a-z 0-9 . _ -``, beginning and ending with a letter or digit."""
@@ -63,7 +105,7 @@ def _addressable(name: str) -> str:
     return name
 
 
-ScopeName = Annotated[Name, AfterValidator(_addressable)]
+ScopeName = Annotated[Name, AfterValidator(_addressable), Shown(**{"not": {"const": "me"}})]
 """The name of something that is a scope."""
 
 
@@ -74,7 +116,30 @@ def without_nul(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=512, strip_whitespace=True), AfterValidator(without_nul)]
+WITHOUT_NUL = Shown(pattern=r"^[^\x00]*$")
+_Kept = Annotated[str, StringConstraints(max_length=512, strip_whitespace=True), AfterValidator(without_nul)]
+Text = Annotated[_Kept, WITHOUT_NUL]
+Key = Annotated[_Kept, Field(max_length=64)]
+"""A text that names an entry: ``dict[Key, ...]`` with ``KEYS`` beside it, for a schema speaks of names apart."""
+KEYS = Shown(propertyNames={"maxLength": 64, "pattern": r"^[^\x00]*$"})
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def as_time(value: object) -> object:
+    """A time is written as RFC 3339 has it. (The model by itself would read any digits as seconds since 1970.)"""
+    if isinstance(value, str) and _TIME.match(value):
+        try:
+            return datetime.fromisoformat(value.upper())
+        except ValueError:
+            pass
+    elif isinstance(value, datetime):
+        return value
+    raise ValueError("is no time like 2026-01-31T12:00:00Z")
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(as_time)]
+"""A moment, with its zone."""
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ the face of law 6. The database's side of the work is a type parameter: this mod
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -352,7 +353,10 @@ def _parse(spec: Spec, given: bytes | Mapping[str, object] | ChamberlainError) -
         raise given
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(given or b"{}", strict=None if spec.operation.reads else True)
+            found = model.model_validate_json(given or b"{}", strict=True)
+            if given:
+                json.loads(given, object_pairs_hook=_without_repeats)  # its depth is bounded by the model it has met
+            return found
         return model.model_validate(given)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
@@ -365,6 +369,12 @@ def _parse(spec: Spec, given: bytes | Mapping[str, object] | ChamberlainError) -
                 for fault in faults[:20]
             ],
         ) from None
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> None:
+    """A name given twice in one object would lose one of its values in silence."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise BadRequest("The input gives a name twice in one object.", reason="repeated-name")
 
 
 class _timed:

@@ -5,7 +5,6 @@ An entity's filter is a subclass of ``Filter`` with a field per column; every op
 by AND. The adapter turns any such filter into conditions without knowing the entity. No SQL here.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +14,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints
 
-from actions.errors import BadRequest, Fault, Invalid
-from actions.model import Input, Output, without_nul
+from actions.errors import Fault, Invalid
+from actions.model import WITHOUT_NUL, Input, Output, Shown, as_time, without_nul
 
 MAX_PAGE = 100
 MAX_OFFSET = 10_000
@@ -31,10 +30,15 @@ def _zoned(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-Operand = Annotated[str, StringConstraints(max_length=512), AfterValidator(without_nul)]
+Operand = Annotated[str, StringConstraints(max_length=512), AfterValidator(without_nul), WITHOUT_NUL]
 Operands = Annotated[list[Operand], Field(max_length=100)]
-Moment = Annotated[datetime, AfterValidator(_zoned)]
+Moment = Annotated[datetime, BeforeValidator(as_time), AfterValidator(_zoned)]
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+CURSOR_PATTERN = r"^[A-Za-z0-9_-]+$"
+Cursor = Annotated[str, StringConstraints(max_length=2000), Shown(pattern=CURSOR_PATTERN)]
+"""Opaque: whoever reads it says whether it is one."""
 
 
 class Operators(Input):
@@ -126,24 +130,6 @@ class Filter(Input):
 FilterT = TypeVar("FilterT", bound=Filter)
 
 
-def _read_json(value: object) -> object:
-    """A filter arrives as JSON text in a query string and as an object in GraphQL."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError):
-        raise BadRequest("The parameter `filter` is not JSON.", reason="malformed-filter") from None
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A name given twice would lose one of its conditions in silence."""
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise BadRequest("The parameter `filter` gives a name twice in one object.", reason="malformed-filter")
-    return members
-
-
 class Total(StrEnum):
     EXACT = "exact"
     NONE = "none"
@@ -152,11 +138,11 @@ class Total(StrEnum):
 class Search(Input, Generic[FilterT]):
     """The parameters of every search."""
 
-    filter: Annotated[FilterT | None, BeforeValidator(_read_json)] = None
+    filter: FilterT | None = None
     order: str | None = Field(default=None, max_length=200, description="For example `name:asc,created_at:desc`.")
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="Deeper pages take a `cursor`.")
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
-    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
     total: Total | None = Field(default=None, description="`exact` counts beyond 10,000, `none` not at all.")
 
 
@@ -274,11 +260,15 @@ def to_querier(search: Search[FilterT], orderable: Sequence[str], *, descending:
     leaves = list(_leaves(conditions))
     if len(leaves) > MAX_FILTER_CONDITIONS:
         raise Invalid(
-            "The filter is too large.", errors=[Fault("/filter", f"more than {MAX_FILTER_CONDITIONS} conditions")]
+            "The filter is too large.",
+            reason="filter-too-large",
+            errors=[Fault("/filter", f"more than {MAX_FILTER_CONDITIONS} conditions")],
         )
     if search.cursor is not None and search.offset:
         raise Invalid(
-            "A page is asked for by offset or by cursor.", errors=[Fault("/cursor", "stands beside an offset")]
+            "A page is asked for by offset or by cursor.",
+            reason="two-pages",
+            errors=[Fault("/cursor", "stands beside an offset")],
         )
     return Querier(
         conditions=conditions,
@@ -293,7 +283,11 @@ def to_querier(search: Search[FilterT], orderable: Sequence[str], *, descending:
 
 def _conditions(part: Filter, pointer: str, depth: int) -> Iterator[Condition | Group]:
     if depth > MAX_FILTER_DEPTH:
-        raise Invalid("The filter is too deep.", errors=[Fault(pointer, f"nested more than {MAX_FILTER_DEPTH} deep")])
+        raise Invalid(
+            "The filter is too deep.",
+            reason="filter-too-deep",
+            errors=[Fault(pointer, f"nested more than {MAX_FILTER_DEPTH} deep")],
+        )
     for name in type(part).model_fields:
         value = getattr(part, name)
         if value is None:
@@ -327,9 +321,10 @@ def _leaves(parts: Sequence[Condition | Group]) -> Iterator[Condition]:
 
 def _orders(text: str | None, orderable: Sequence[str]) -> tuple[Order, ...]:
     orders: list[Order] = []
-    for part in (text or "").split(",") if text else ():
-        name, _, direction = part.strip().partition(":")
-        if name not in orderable or direction not in ("", "asc", "desc") or any(o.field == name for o in orders):
+    for part in text.split(",") if text is not None else ():
+        name, colon, direction = part.partition(":")
+        known_direction = direction in ("asc", "desc") if colon else True
+        if name not in orderable or not known_direction or any(o.field == name for o in orders):
             known = ", ".join(orderable)
             raise Invalid(
                 "The order cannot be followed.",

@@ -42,6 +42,7 @@ from server.http.middleware.authentication import AuthenticationMiddleware, Form
 from server.http.middleware.error_handling import ErrorHandlingMiddleware
 from server.http.middleware.limits import LimitsMiddleware
 from server.http.middleware.request_id import RequestIdMiddleware
+from server.http.openapi import Described, document
 from server.http.paths import Paths
 from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
@@ -239,9 +240,10 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         partly_open=frozenset({GRAPHQL}),
     )
     health = _health(app, draining)
+    described = Described.of(document(ALL_SPECS, VERSION))
     explorer = Route(GRAPHQL, Explorer(authenticated))
-    served = [*health.routes(), key_set.route(app.directory), *open_to_all, explorer, Mount("", app=authenticated)]
-    outer: ASGIApp = Paths(served)
+    ungoverned = [*health.routes(), *described.routes(), key_set.route(app.directory), explorer]
+    outer: ASGIApp = Paths([*ungoverned, *open_to_all, Mount("", app=authenticated)])
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),
         Middleware(ErrorHandlingMiddleware),

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from actions.entities.resources import Hosts, Slots
-from actions.model import Input, Kept, ScopeName, Text
+from actions.model import Input, Kept, ScopeName, Text, Unsaid
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Entity, ScopeType
@@ -25,13 +25,13 @@ class Domain(Kept):
 class OwnDomainChange(Input):
     """What a domain may change of itself: not its caps."""
 
-    description: Text | None = None
+    description: Unsaid[Text] = None
 
 
 class DomainChange(OwnDomainChange):
-    total_resource_slots: Slots | None = None
-    allowed_vfolder_hosts: Hosts | None = None
-    allowed_docker_registries: Hosts | None = None
+    total_resource_slots: Unsaid[Slots] = None
+    allowed_vfolder_hosts: Unsaid[Hosts] = None
+    allowed_docker_registries: Unsaid[Hosts] = None
     integration_id: Text | None = None
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from actions.model import SECRET, Input, Kept, Output
+from actions.model import SECRET, Input, Kept, Output, Unsaid
 from actions.query import BooleanFilter, DateTimeFilter, Filter, IntFilter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, SEARCH, UPDATE, Controls, Entity, Operation, ScopeType
@@ -35,11 +35,11 @@ class IssuedKeypair(Keypair):
 
 
 class OwnKeypairChange(Input):
-    is_default: bool | None = Field(default=None, description="True makes it the default in place of the present one.")
+    is_default: Unsaid[bool] = Field(default=None, description="True makes it the default in place of the present one.")
 
 
 class KeypairChange(OwnKeypairChange):
-    rate_limit: RateLimit | None = None
+    rate_limit: Unsaid[RateLimit] = None
 
 
 class NewKeypair(Input):

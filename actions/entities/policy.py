@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from actions.model import Input, Output, Text
+from actions.model import Input, Output, Shown, Text
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter
 from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
@@ -26,7 +26,7 @@ class PolicyVersion(Output):
 
 
 class Activation(Input):
-    reason: Annotated[Text, Field(min_length=1)]
+    reason: Annotated[Text, Field(min_length=1), Shown(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 
 
 class Publication(Input):

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from actions.entities.resources import Hosts, Slots
-from actions.model import Input, Kept, ScopeName, Text
+from actions.model import Input, Kept, ScopeName, Text, Unsaid
 from actions.query import BooleanFilter, DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Entity, ScopeType, Use
@@ -40,14 +40,14 @@ class Project(Kept):
 class OwnProjectChange(Input):
     """What a project may change of itself: neither its name nor its caps."""
 
-    description: Text | None = None
+    description: Unsaid[Text] = None
 
 
 class ProjectChange(OwnProjectChange):
-    name: ScopeName | None = None
-    total_resource_slots: Slots | None = None
-    allowed_vfolder_hosts: Hosts | None = None
-    allowed_docker_registries: Hosts | None = None
+    name: Unsaid[ScopeName] = None
+    total_resource_slots: Unsaid[Slots] = None
+    allowed_vfolder_hosts: Unsaid[Hosts] = None
+    allowed_docker_registries: Unsaid[Hosts] = None
     integration_id: Text | None = None
 
 

@@ -6,9 +6,9 @@ A binding is made in the scope that its address names, and cannot be moved. Dele
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from actions.model import Input, Kept, Name
+from actions.model import Input, Kept, Name, Time
 from actions.query import DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, SEARCH, UPDATE, Controls, Entity, ScopeType, Use
@@ -28,11 +28,11 @@ class RoleBinding(Kept):
 class NewRoleBinding(Input):
     user_id: UUID
     role: Name
-    expires_at: AwareDatetime | None = Field(default=None, description="Not later than the grantor's own.")
+    expires_at: Time | None = Field(default=None, description="Not later than the grantor's own.")
 
 
 class RoleBindingChange(Input):
-    expires_at: AwareDatetime | None = Field(default=None, description="Null: without an end.")
+    expires_at: Time | None = Field(default=None, description="Null: without an end.")
 
 
 class RoleBindingFilter(Filter):

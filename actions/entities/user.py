@@ -3,6 +3,7 @@
 There is no role column: which roles a user holds is answered by role bindings alone.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
@@ -11,7 +12,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
 from actions.addresses import check_pattern
-from actions.model import PERSONAL, Input, Kept, Name, Output, Text, without_nul
+from actions.model import PERSONAL, Input, Kept, Name, Output, Shown, Text, Unsaid, without_nul
 from actions.query import BooleanFilter, DateTimeFilter, EnumFilter, Filter, Page, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import (
@@ -46,25 +47,32 @@ class UserStatus(StrEnum):
     BEFORE_VERIFICATION = "before-verification"
 
 
+_EMAIL = r"^[!-?A-~]+@[!-?A-~]*\.[!-?A-~]*$"
+"""Visible ASCII. A host of another script is written as DNS has it, ``xn--...``: no two addresses look the same."""
+_SHORTEST, _LONGEST = 10, 256
+
+
 def _email(text: str) -> str:
-    name, at, host = text.rpartition("@")
-    if not (name and at and "." in host) or not all(character.isprintable() and character != " " for character in text):
+    if not re.fullmatch(_EMAIL, text):
         raise ValueError("is not an e-mail address")
     return text
 
 
 def _password(secret: SecretStr) -> SecretStr:
-    if not 10 <= len(secret.get_secret_value()) <= 256:
-        raise ValueError("a password has 10 to 256 characters")
+    if not _SHORTEST <= len(secret.get_secret_value()) <= _LONGEST:
+        raise ValueError(f"a password has {_SHORTEST} to {_LONGEST} characters")
     return secret
 
 
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
-Password = Annotated[SecretStr, AfterValidator(_password)]
-Known = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(without_nul)]
-AddressPatterns = Annotated[
-    list[Annotated[str, Field(max_length=64), AfterValidator(check_pattern)]], Field(max_length=64)
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email), Shown(pattern=_EMAIL)]
+Password = Annotated[SecretStr, AfterValidator(_password), Shown(minLength=_SHORTEST, maxLength=_LONGEST)]
+Known = Annotated[
+    str, StringConstraints(min_length=1, max_length=254), AfterValidator(without_nul), Shown(pattern=r"^[^\x00]*$")
 ]
+AddressPattern = Annotated[
+    str, StringConstraints(max_length=64), AfterValidator(check_pattern), Shown(format="address-pattern")
+]
+AddressPatterns = Annotated[list[AddressPattern], Field(max_length=64)]
 """IPv4 or IPv6 addresses, networks, or wildcards like ``10.1.*.*``; an empty list allows every address."""
 
 
@@ -99,17 +107,17 @@ class Participant(Colleague):
 class OwnChange(Input):
     """What users may change of themselves."""
 
-    email: Annotated[Email | None, PERSONAL] = None
-    full_name: Annotated[Text | None, PERSONAL] = None
-    description: Text | None = None
-    allowed_client_ip: Annotated[AddressPatterns | None, PERSONAL] = None
+    email: Annotated[Unsaid[Email], PERSONAL] = None
+    full_name: Annotated[Unsaid[Text], PERSONAL] = None
+    description: Unsaid[Text] = None
+    allowed_client_ip: Annotated[Unsaid[AddressPatterns], PERSONAL] = None
 
 
 class UserChange(OwnChange):
-    username: Annotated[Name | None, PERSONAL] = None
-    status: UserStatus | None = None
-    need_password_change: bool | None = None
-    sudo_session_enabled: bool | None = None
+    username: Annotated[Unsaid[Name], PERSONAL] = None
+    status: Unsaid[UserStatus] = None
+    need_password_change: Unsaid[bool] = None
+    sudo_session_enabled: Unsaid[bool] = None
 
 
 class NewUser(Input):

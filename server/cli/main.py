@@ -128,6 +128,15 @@ def schema() -> None:
     show_schema()
 
 
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document that the server serves at /openapi.json."""
+    from server.cli.openapi import show
+
+    with _exits():
+        show()
+
+
 @policy.command("check")
 def policy_check(
     folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,

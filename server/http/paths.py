@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actions.errors import MethodNotAllowed
+
 
 @dataclass(slots=True)
 class _Node:
@@ -54,6 +56,9 @@ class Paths(Router):
             await self.default(scope, receive, send)
             return
         scope["path_params"] = dict(zip(node.names, values, strict=True))
+        if node.route.methods and scope["method"] not in node.route.methods:
+            allowed = ", ".join(sorted(node.route.methods))
+            raise MethodNotAllowed("This path is not served with that method.", extra={"allow": allowed})
         await node.route.handle(scope, receive, send)
 
 

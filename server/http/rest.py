@@ -18,6 +18,7 @@ from actions.vocabulary import CREATE, PURGE, ScopeType
 from server.http.actions import Executes, Raw, action_of
 from server.http.exchange import Exchange
 from server.http.middleware.authentication import check_body
+from server.http.parameters import document
 
 ME = "me"
 BODY_SECONDS = 30.0
@@ -134,4 +135,4 @@ def _given(spec: Spec, request: Request, listed: Parameters, body: bytes) -> byt
         return body
     if parameters and body:
         raise BadRequest("Parameters stand in the query or in the body, not in both.", reason="two-inputs")
-    return body if body else parameters
+    return body if body or not parameters else document(spec.input, parameters)

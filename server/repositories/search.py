@@ -5,6 +5,7 @@ and kept; the values are bound at each run, so no caller's text ever becomes SQL
 """
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from sqlalchemy import (
 )
 
 from actions.errors import BadRequest
-from actions.query import COUNT_LIMIT, Condition, Group, Join, Order, Page, Querier, Shape, Total
+from actions.query import COUNT_LIMIT, CURSOR_PATTERN, Condition, Group, Join, Order, Page, Querier, Shape, Total
 from server.repositories.database import Query, Row
 from server.repositories.unit import Unit
 
@@ -237,6 +238,8 @@ def _after(columns: Sequence[ColumnElement[Any]], orders: Sequence[Order]) -> Co
 
 def _read_cursor(cursor: str, orders: Sequence[Order], kinds: Sequence[type]) -> Mapping[str, object]:
     try:
+        if not re.fullmatch(CURSOR_PATTERN, cursor):
+            raise ValueError("not in the alphabet")  # which the decoder would pass over
         signature, *marks = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if signature != _signature(orders) or len(marks) != len(kinds):
             raise ValueError("another order")

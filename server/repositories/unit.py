@@ -222,6 +222,7 @@ class Unit:
             kind = lineage.scope.type
             raise Invalid(
                 "The role is not one of this scope.",
+                reason="unknown-role",
                 errors=[Fault("/role", f"cannot be held in a scope of type {kind}")],
             ) from None
         if not held:

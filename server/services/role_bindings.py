@@ -73,4 +73,4 @@ class RoleBindingService(Service[RoleBinding]):
 
 def _refuse_past(moment: datetime | None) -> None:
     if moment is not None and moment <= datetime.now(UTC):
-        raise Invalid("The end has passed.", errors=[Fault("/expires_at", "lies in the past")])
+        raise Invalid("The end has passed.", reason="in-the-past", errors=[Fault("/expires_at", "lies in the past")])

@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,12 @@ from starlette.routing import Mount, Route, Router
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import parse, read_folder
 from actions.entities import ALL_SPECS, whole_vocabulary
-from server.app import Application, http_app
+from server.app import VERSION, Application, http_app
 from server.http.graphql.endpoint import GraphQLEndpoint
 from server.http.graphql.explorer import Explorer
 from server.http.graphql.schema import build
 from server.http.metrics import Metrics
+from server.http.openapi import document
 from server.http.rest import Resource
 from server.keyring import KeyRing
 from server.settings import Settings
@@ -96,6 +98,11 @@ def ungoverned_routes(asgi: object) -> Iterator[str]:
         raise TypeError(f"{asgi!r} is neither a router nor a middleware, so this cannot look into it")
 
 
+def openapi() -> str:
+    """The OpenAPI document that is served, laid out for reading."""
+    return json.dumps(document(ALL_SPECS, VERSION), indent=1, ensure_ascii=False) + "\n"
+
+
 def ungranted() -> str:
     """The actions that the shipped policy grants to nobody."""
     index = shipped()
@@ -120,6 +127,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "catalogue.txt": catalogue,
     "matrix.txt": matrix,
     "schema.graphql": schema,
+    "openapi.json": openapi,
     "ungoverned.txt": ungoverned,
     "ungranted.txt": ungranted,
 }
@@ -137,7 +145,7 @@ def differences(folder: Path) -> Iterator[str]:
 
 
 def _strangers(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.glob("*.txt") if path.name not in PAGES)
+    return (path for path in folder.iterdir() if path.suffix in (".txt", ".json") and path.name not in PAGES)
 
 
 def _text(lines: Iterable[str]) -> str:

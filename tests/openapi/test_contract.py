@@ -1,0 +1,55 @@
+"""The server keeps to its document: what it says is accepted is, what it excludes is not, and no answer is another.
+
+``make fuzz`` looks longer: FUZZ_EXAMPLES is the number of requests that are made up for each operation.
+"""
+
+import asyncio
+import os
+
+import pytest
+
+from actions.entities import ALL_SPECS
+from server.app import VERSION
+from server.http.openapi import document
+from tests.openapi.contract import Document, Report, protect, run, searches, without_filters
+from tests.openapi.serving import listening
+from tests.world.stage import Stage
+from tests.world.world import new_world
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+"""0: a short look, as every run of the tests takes."""
+LENIENT = {"authentication_failures_per_minute": 1e6, "authentication_failures_burst": 1_000_000}
+"""Each operation is asked without credentials, too, and the last of them has to be told so like the first."""
+BODILY = ("coverage", "fuzzing", "stateful") if EXAMPLES else ("fuzzing", "stateful")
+
+
+def _labels(said: Document) -> set[str]:
+    return {f"{method.upper()} {path}" for path, methods in said["paths"].items() for method in methods}
+
+
+async def _held(stage: Stage, name: str, said: Document, examples: int, phases: tuple[str, ...]) -> Report:
+    async with new_world(stage, **LENIENT) as world, listening(world.asgi) as endpoint:
+        await protect(world, world.id(name))
+        report = await asyncio.to_thread(run, said, endpoint, world.personas[name], examples=examples, phases=phases)
+        await world.as_(name).get("/auth")  # to the end it was this persona who asked
+    assert not report.failures, "\n\n".join(report.failures)
+    assert report.operations == _labels(said)
+    assert not [status for status in report.answers if not 200 <= status < 500]
+    return report
+
+
+async def test_the_server_keeps_to_its_document(stage: Stage) -> None:
+    report = await _held(stage, "root", without_filters(document(ALL_SPECS, VERSION)), EXAMPLES or 1, BODILY)
+    for status in (200, 401, 404, 422):
+        assert report.answers[status], f"nothing was answered {status}: {report.answers}"
+
+
+async def test_a_search_takes_every_filter_that_the_document_allows_and_no_other(stage: Stage) -> None:
+    report = await _held(stage, "root", searches(document(ALL_SPECS, VERSION)), 4 * EXAMPLES or 2, ("fuzzing",))
+    assert report.answers[200]
+
+
+@pytest.mark.parametrize("name", ["mia", "nobody"] if EXAMPLES else ["nobody"])
+async def test_it_keeps_to_it_before_those_who_may_little(stage: Stage, name: str) -> None:
+    report = await _held(stage, name, without_filters(document(ALL_SPECS, VERSION)), EXAMPLES or 1, ("fuzzing",))
+    assert report.answers[404]
