@@ -146,16 +146,11 @@ class PasswordReset(Input):
 
 
 class Lookup(Input):
-    """One user by what is known of it: the whole user name, or the whole e-mail address in whatever case."""
+    """One user by what is known of it."""
 
-    username: Annotated[Known | None, PERSONAL] = None
-    email: Annotated[Known | None, PERSONAL] = None
-
-    @model_validator(mode="after")
-    def _by_one(self) -> Self:
-        if (self.username is None) == (self.email is None):
-            raise ValueError("takes either a `username` or an `email`")
-        return self
+    known_as: Annotated[Known, PERSONAL] = Field(
+        description="The whole user name, or the whole e-mail address in whatever case. No user name holds an @."
+    )
 
 
 class Echo(Input):

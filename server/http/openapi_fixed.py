@@ -33,6 +33,8 @@ is the cell of the policy that an operation asks for.
 Every answer that is not a success is a problem (RFC 9457). Branch on its `code`; quote its `request_id` when you ask
 for help. What is missing and what you may not see look the same: 404.
 
+The same actions are served over GraphQL, by `POST /graphql`.
+
 A request is signed with a key pair: `Authorization: BackendAI signMethod=HMAC-SHA256, credential=<access
 key>:<signature>`. The signature is the hexadecimal HMAC-SHA256 of seven lines joined by line feeds: the method; the
 path with its query; the header `Date` (ISO 8601, at most 15 minutes off); `host:` and the header `Host`;
@@ -200,5 +202,17 @@ FIXED: Mapping[str, Schema] = {
     ),
     "GET /openapi.json": _plain("server_openapi", "This document.", {200: ("OpenAPI 3.1.", _JSON, {"type": "object"})}),
     "GET /docs": _plain("server_docs", "A page to read this document by.", {200: ("HTML.", "text/html", _TEXT)}),
+    "GET /graphql": _plain("server_explorer", "A page to try GraphQL on.", {200: ("HTML.", "text/html", _TEXT)}),
+    "GET /.well-known/jwks.json": _plain(
+        "server_keys",
+        "Tell the public keys that verify bearer tokens.",
+        {
+            200: (
+                "A JSON Web Key Set (RFC 7517).",
+                "application/jwk-set+json",
+                _object(keys={"type": "array", "items": _object(kty=_TEXT, crv=_TEXT, x=_TEXT, kid=_TEXT, alg=_TEXT)}),
+            )
+        },
+    ),
 }
 """The routes of no action, as in ``tests/golden/ungoverned.txt``."""

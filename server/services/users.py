@@ -161,10 +161,8 @@ class UserService(Service[User]):
 
     async def lookup(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """The one user who is known by that name or address. Of addresses that differ in case alone, the very one."""
-        wanted = given.input
-        field, operator, value = (
-            ("username", "equals", wanted.username) if wanted.email is None else ("email", "i_equals", wanted.email)
-        )
+        value = given.input.known_as
+        field, operator = ("email", "i_equals") if "@" in value else ("username", "equals")
         querier = Querier((Condition(field, operator, value),), (Order("created_at"),), limit=_NAMESAKES)
         found = await self.repository.find(unit, querier)
         found = [row for row in found if row[field] == value] or found

@@ -119,7 +119,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "NewProjectAnywhere": [{"name": name, "domain_id": str(domain)}],
         "OwnProjectChange": [{"description": "changed"}],
         "ProjectChange": [{"name": name}, {"description": "changed"}, {"total_resource_slots": {"cpu": 1}}],
-        "Lookup": [{"username": "mia"}],
+        "Lookup": [{"known_as": "mia"}],
         "NewUser": [new_user],
         "NewUserAnywhere": [{**new_user, "domain_id": str(domain)}],
         "OwnChange": [{"email": f"{name}@example.com"}, {"full_name": "Changed"}, {"allowed_client_ip": ["192.0.2.1"]}],

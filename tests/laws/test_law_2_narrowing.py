@@ -140,8 +140,8 @@ async def test_nobody_is_found_outside_the_scope_not_even_by_name(world: World) 
         (world.mia, "research", "nobody", 404),
         (world.mia, "research", "dana", 200),
     ):
-        await caller.get(f"/domains/{domain}/users/lookup", username=name, expect=status)
-        await caller.get(f"/domains/{domain}/users/lookup", email=f"{name}@example.org", expect=status)
+        await caller.get(f"/domains/{domain}/users/lookup", known_as=name, expect=status)
+        await caller.get(f"/domains/{domain}/users/lookup", known_as=f"{name}@example.org", expect=status)
 
 
 async def test_the_predicate_stands_in_the_statement_itself(world: World) -> None:

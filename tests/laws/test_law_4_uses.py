@@ -71,7 +71,7 @@ async def test_the_roles_that_count_are_those_on_the_things_own_lineage(world: W
 async def test_a_projects_admin_brings_in_whom_the_domain_lets_it_find(world: World) -> None:
     """The user lies in the domain, so it is the domain's rule that counts, and not what piotr holds in his project."""
     ben, path = await world.newcomer("ben"), f"/projects/{world.places.lab}"
-    found = await world.piotr.get("/domains/research/users/lookup", email="Ben@Example.org")
+    found = await world.piotr.get("/domains/research/users/lookup", known_as="Ben@Example.org")
     assert (await bind(world.piotr, path, UUID(found["id"]), "project_member")).status_code == 201
     (used,) = (await world.records("project_create_role_binding"))[-1]["uses"]
     line = int(used["rule"].removeprefix("domain.csv:"))
@@ -101,7 +101,7 @@ async def test_a_named_deny_anywhere_on_the_lineage_forbids_the_use(world: World
     )
     await world.app.policy.use(source)
     await world.root.post("/admin/role-bindings", {"user_id": str(world.id("dana")), "role": "outsider"}, expect=201)
-    await world.dana.get("/domains/research/users/lookup", username="mia")
+    await world.dana.get("/domains/research/users/lookup", known_as="mia")
     refused = await bind(world.dana, "/domains/research", world.id("mia"), "domain_admin")
     assert faceless(refused) == faceless(await bind(world.dana, "/domains/research", uuid4(), "domain_admin"))
     (used,) = (await world.records("domain_create_role_binding"))[-2]["uses"]

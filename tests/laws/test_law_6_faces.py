@@ -148,8 +148,8 @@ async def test_the_order_is_scope_then_thing_then_permission(world: World) -> No
         ("PATCH", f"/projects/{lab}", 403),
         ("GET", f"/domains/research/projects/{lab}", 404),
         ("GET", "/domains/research/projects", 403),
-        ("GET", "/domains/elsewhere/users/lookup?username=nobody", 404),
-        ("GET", "/admin/users/lookup?username=nobody", 403),
+        ("GET", "/domains/elsewhere/users/lookup?known_as=nobody", 404),
+        ("GET", "/admin/users/lookup?known_as=nobody", 403),
         ("GET", f"/users/{dana}", 404),
     ):
         assert (await world.mia.send(method, path, {})).status_code == status, f"{method} {path}"

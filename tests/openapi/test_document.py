@@ -49,6 +49,7 @@ def test_each_action_and_alias_has_one_operation_and_each_operation_an_action() 
 
 def test_who_needs_no_credentials_is_said() -> None:
     anonymous = {(spec.method, spec.path) for spec in SERVED if spec.anonymous}
+    anonymous |= {(alias.method, alias.path) for spec in SERVED if spec.anonymous for alias in spec.aliases}
     for route, operation in OPERATIONS.items():
         open_to_all = "x-chamberlain-permission" not in operation or route in anonymous
         assert (operation["security"] == []) is open_to_all, route
