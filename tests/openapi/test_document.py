@@ -162,6 +162,7 @@ async def test_a_query_is_read_as_strictly_as_a_body(world: World) -> None:
         "order=",
         "order=created_at:",
         'filter={"created_at": {"after": "1700000000"}}',
+        'filter={"created_at": {"after": "20260131T12"}}',
         'filter={"is_active": {"equals": "true"}}',
         'filter="{}"',
     ):
