@@ -172,6 +172,11 @@ def without_filters(document: Document) -> Document:
     return said
 
 
+def share(document: Document, part: int, parts: int) -> Document:
+    """One in ``parts`` of the paths."""
+    return {**document, "paths": dict([*document["paths"].items()][part::parts])}
+
+
 def searches(document: Document) -> Document:
     """The operations that take JSON texts, said in OpenAPI's other way: Schemathesis reads that one, and the client
     generator the first."""

@@ -154,3 +154,18 @@ async def test_a_method_that_an_open_route_does_not_serve_is_a_problem_too(world
         assert answer.status_code == 405
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["allow"] == "GET, HEAD"
+
+
+async def test_a_query_is_read_as_strictly_as_a_body(world: World) -> None:
+    for query in (
+        "limit=1.0",
+        "limit=true",
+        "order=",
+        "order=created_at:",
+        'filter={"created_at": {"after": "1700000000"}}',
+        'filter={"created_at": {"after": "20260131T12"}}',
+        'filter={"is_active": {"equals": "true"}}',
+        'filter="{}"',
+    ):
+        answer = await world.mia.send("GET", f"/users/me/keypairs?{query}")
+        assert answer.status_code == 422, query
