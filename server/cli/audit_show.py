@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from actions.entities import ALL_SPECS
@@ -30,6 +29,7 @@ _SEALS = {
     "broken": "BROKEN: what is sealed is not what the record vouches for",
 }
 _ARROW = " \N{RIGHTWARDS ARROW} "
+_LABEL = 9
 Line = tuple[str, Text]
 
 
@@ -56,14 +56,11 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
     phase = "" if record["phase"] == "done" else f" ({record['phase']})"
     head = Text.assemble((unsteered(record["action"]), "bold"), "  ", _result(record["result"]), phase)
     console.print(head, soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     before = ""
     for name, text in _lines(record):
-        table.add_row("" if name == before else name, text)
+        label = "" if name == before else name
+        console.print(Text.assemble((f"{unsteered(label):<{_LABEL}}", "dim"), text), soft_wrap=True)
         before = name
-    console.print(table)
 
 
 def _lines(record: Mapping[str, Any]) -> Iterator[Line]:

@@ -14,7 +14,8 @@ _SHAPES = {
     "address": r"\b127\.0\.0\.1:\d+\b",
     "secret": r"(?:(?<=secret_key  )|(?<=password    )|(?<=\"secret_key\": \"))[\w-]+",
     "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?",
-    "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard ))[\d.]+|\b\d+(?= answers compared)",
+    "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard )|(?<=took     ))[\d.]+"
+    r"|\b\d+(?= answers compared)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))
 _FREE = frozenset({"time", "measure", "secret"})

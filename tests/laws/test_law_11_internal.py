@@ -146,18 +146,21 @@ async def test_an_error_while_deciding_is_a_refusal_of_its_own_kind(world: World
 
 
 def test_every_call_of_the_processor_authorizes_first() -> None:
-    """Read from the source: one way in, the decision first, and a permit only behind an allow."""
+    """Read from the source: the ways in, on each of them the decision first, and a permit only behind an allow."""
     module = next(module for path, module in sources("actions") if path == "actions/processor.py")
     processor = next(node for node in ast.walk(module) if isinstance(node, ast.ClassDef) and node.name == "Processor")
     methods = {node.name: node for node in processor.body if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)}
-    assert [name for name in methods if not name.startswith("_")] == ["execute"]
-    calls = [ast.unparse(node.func) for node in ast.walk(methods["execute"]) if isinstance(node, ast.Call)]
-    ours = [call for call in calls if call.startswith(("self._", "offer."))]
-    steps = sorted(set(ours), key=ast.unparse(methods["execute"]).index)
-    assert steps[0] == "self._authorize", steps
+    assert [name for name in methods if not name.startswith("_")] == ["execute", "follow"]
+    deciding = ("execute", "_open_stream", "_parts")
+    for name in deciding:
+        calls = [ast.unparse(node.func) for node in ast.walk(methods[name]) if isinstance(node, ast.Call)]
+        ours = [call for call in calls if call.startswith(("self._", "offer.", "follower."))]
+        steps = sorted(set(ours), key=ast.unparse(methods[name]).index)
+        assert steps[0] == "self._authorize", (name, steps)
     arguments = {argument.arg for method in methods.values() for argument in method.args.args}
     assert not arguments & {"check", "checked", "skip", "force", "trusted", "authorize", "authorized"}
-    branches = [ast.unparse(node.test) for node in ast.walk(methods["execute"]) if isinstance(node, ast.If)]
+    ways = [node for name in (*deciding, "follow") for node in ast.walk(methods[name])]
+    branches = [ast.unparse(node.test) for node in ways if isinstance(node, ast.If)]
     assert not any("principal" in branch or "internal" in branch for branch in branches), branches
 
 
