@@ -30,18 +30,21 @@ _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 class Job:
     """``count`` requests over ``connections`` connections; each connection goes through ``paths`` of its own.
 
-    A ``body`` may hold ``%d``: it becomes the number of the request, so that every change changes something. With
-    ``access_key`` and ``secret_key`` each request is signed, with a date of its own.
+    ``bodies`` are none, or one for each path. ``%d`` in one becomes the number of the request, so that every change
+    changes something. With ``access_key`` and ``secret_key`` each request is signed, with a date of its own; with
+    ``bearer`` each carries that token.
     """
 
+    name: str
     port: int
     method: str
     paths: list[str]
     count: int
     connections: int
-    body: str = ""
+    bodies: list[str] = field(default_factory=list)
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
+    bearer: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +119,20 @@ class _Connection(asyncio.Protocol):
 def prepared(job: Job) -> list[list[bytes]]:
     """The requests of each connection, in order, as they go over the wire."""
     host = f"127.0.0.1:{job.port}"
-    kind = "application/json" if job.body else ""
+    kind = "application/json" if job.bodies else ""
     moment = datetime.now(UTC)
     found: list[list[bytes]] = [[] for _ in range(job.connections)]
     for number in range(job.count):
         turn, connection = divmod(number, job.connections)
-        mine = job.paths[connection :: job.connections]
-        path = mine[turn % len(mine)]
-        body = job.body.replace("%d", str(number)).encode()
+        mine = range(connection, len(job.paths), job.connections)
+        which = mine[turn % len(mine)]
+        path = job.paths[which]
+        body = job.bodies[which].replace("%d", str(number)).encode() if job.bodies else b""
         lines = [f"{job.method} {path} HTTP/1.1", f"Host: {host}"]
         if body:
             lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+        if job.bearer:
+            lines.append(f"Authorization: Bearer {job.bearer}")
         if job.access_key:
             date = moment + timedelta(microseconds=number)
             stamp = date.isoformat(timespec="microseconds")

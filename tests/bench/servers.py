@@ -144,7 +144,7 @@ class Generator:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.answered: Counter[tuple[int, str]] = Counter()
-        """How many requests were answered, by port and method."""
+        """How many requests were answered, by port and the job's name."""
 
     async def run(self, job: Job) -> Load:
         """Raises ``BenchFailed`` if not every answer was a success."""
@@ -157,7 +157,7 @@ class Generator:
         load = Load(**told)
         if load.statuses.keys() != {"200"}:
             raise BenchFailed(f"{job.method} {job.paths[0]} was answered {load.statuses}")
-        self.answered[job.port, job.method] += load.answered
+        self.answered[job.port, job.name] += load.answered
         return load
 
 
