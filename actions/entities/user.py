@@ -6,10 +6,10 @@ There is no role column: which roles a user holds is answered by role bindings a
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from actions.addresses import check_pattern
 from actions.model import PERSONAL, Input, Kept, Name, Output, Shown, Text, Unsaid, without_nul
