@@ -12,6 +12,7 @@ import uvloop
 
 from server.app import application, http_app
 from server.http.metrics import Metrics, sample_event_loop_lag
+from server.http.protocol import ProblemProtocol
 from server.logging import configure
 from server.settings import Settings, load
 from server.worker_link import Assignment, WorkerLink
@@ -41,7 +42,7 @@ async def run(assignment: Assignment, settings: Settings, database_url: str) -> 
             config = uvicorn.Config(
                 http_app(app, link.draining),
                 loop="none",
-                http="httptools",
+                http=ProblemProtocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

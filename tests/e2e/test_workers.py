@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import closing, suppress
 from functools import partial
 
 import httpx
+import orjson
 import pytest
 
 from tests.e2e.house import House, Server, until
@@ -186,6 +188,20 @@ def test_whoever_replaces_the_housekeeper_watches_the_policy_folder(server: Serv
         file.write("# Nothing but a comment, and yet another version.\n")
     until(lambda: _active(server) != [before], "a publication")
     assert _active(server)[0]["activated_by"] == "system:policy"
+
+
+@pytest.mark.parametrize("said", [b"hello\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET / HTTP/1.1\r\nHost\r\n\r\n"])
+def test_what_is_no_http_is_answered_with_a_problem(server: Server, said: bytes) -> None:
+    address = httpx.URL(server.http)
+    with socket.create_connection((address.host, address.port or 80), timeout=30) as line:
+        line.sendall(said)
+        told = b"".join(iter(partial(line.recv, 4096), b""))
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    problem = orjson.loads(body)
+    assert (problem["status"], problem["code"]) == (400, "request-handle-malformed-request")
+    assert f"x-request-id: {problem['request_id']}".encode() in head
 
 
 def _active(server: Server) -> list[dict[str, object]]:
