@@ -10,8 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from actions.errors import ChamberlainError, Fault, Invalid, NotFound, seen
 from actions.model import Input, Output
@@ -62,9 +61,11 @@ def _each_once(items: list[ItemT]) -> list[ItemT]:
     first: dict[UUID, int] = {}
     twice = [place for place, item in enumerate(items) if first.setdefault(item.id, place) != place]
     if twice:
-        kind = PydanticCustomError("repeated_item", "stands in the batch already")
-        faults = [InitErrorDetails(type=kind, loc=(place, "id"), input=None) for place in twice]
-        raise ValidationError.from_exception_data("items", faults)
+        raise Invalid(
+            "A thing stands in the batch twice.",
+            reason="repeated-item",
+            errors=[Fault(f"/items/{place}/id", "stands in the batch already") for place in twice],
+        )
     return items
 
 

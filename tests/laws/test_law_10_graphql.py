@@ -106,7 +106,7 @@ async def test_variables_that_are_nested_without_end_are_refused(world: World) -
             assert refused(answer, reason)
         else:
             [error] = answer.json()["errors"]
-            assert error["extensions"]["code"] == "user-search-invalid"
+            assert error["extensions"]["code"] == "user-search-filter-too-deep"
             assert error["extensions"]["errors"][0]["pointer"].startswith("/filter/AND/0/AND")
 
 

@@ -37,6 +37,7 @@ Document = dict[str, Any]
 
 EXCUSED = {
     "item-not-found": "a schema cannot say which things there are",
+    "repeated-item": "nor that two objects must differ in one member",
     "unknown-reference": "a schema cannot say which things there are",
     "unknown-role": "nor which roles the policy knows",
     "wrong-password": "nor what somebody's password is",
