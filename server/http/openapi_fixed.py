@@ -174,6 +174,58 @@ _READINESS = {
     "properties": {"status": {"type": "string", "enum": ["ready", "unready"]}, "checks": _CHECKS},
     "required": ["status"],
 }
+_GRAPHQL_ERRORS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"message": _TEXT, "extensions": _object(code=_TEXT, status={"type": "integer"})},
+        "required": ["message", "extensions"],
+    },
+}
+
+
+def _graphql() -> Schema:
+    """The one route of all actions at once. What it takes and answers besides is said by the GraphQL schema."""
+    said = _plain(
+        "graphql",
+        "Carry out a GraphQL document: each of its top-level fields is an action.",
+        {
+            200: (
+                "What came of each field.",
+                _JSON,
+                {
+                    "type": "object",
+                    "properties": {"data": {"type": ["object", "null"]}, "errors": _GRAPHQL_ERRORS},
+                    "required": ["data"],
+                },
+            )
+        },
+    )
+    told = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    unread = {
+        "description": "The request or its document cannot be read, or goes beyond the limits.",
+        "headers": {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}},
+        "content": {_JSON: {"schema": _object(errors=_GRAPHQL_ERRORS)}, **told},
+    }
+    more = {str(status): {"$ref": f"#/components/responses/{status}"} for status in (401, 415, 429, 503)}
+    document = {
+        "type": "object",
+        "properties": {
+            "query": {"type": "string", "description": "The document."},
+            "operationName": {"type": ["string", "null"]},
+            "variables": {"type": ["object", "null"]},
+        },
+        "required": ["query"],
+    }
+    return {
+        **said,
+        "description": "A document of nothing but actions that anyone may ask for needs no credentials.",
+        "security": [{name: []} for name in SECURITY],
+        "requestBody": {"required": True, "content": {_JSON: {"schema": document}}},
+        "responses": {**said["responses"], "400": unread, **more},
+    }
+
+
 _VERBOSE = {
     "name": "verbose",
     "in": "query",
@@ -203,6 +255,7 @@ FIXED: Mapping[str, Schema] = {
     "GET /openapi.json": _plain("server_openapi", "This document.", {200: ("OpenAPI 3.1.", _JSON, {"type": "object"})}),
     "GET /docs": _plain("server_docs", "A page to read this document by.", {200: ("HTML.", "text/html", _TEXT)}),
     "GET /graphql": _plain("server_explorer", "A page to try GraphQL on.", {200: ("HTML.", "text/html", _TEXT)}),
+    "POST /graphql": _graphql(),
     "GET /.well-known/jwks.json": _plain(
         "server_keys",
         "Tell the public keys that verify bearer tokens.",
@@ -215,4 +268,4 @@ FIXED: Mapping[str, Schema] = {
         },
     ),
 }
-"""The routes of no action, as in ``tests/golden/ungoverned.txt``."""
+"""The routes of no action, as in ``tests/golden/ungoverned.txt``; and that of many."""

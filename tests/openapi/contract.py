@@ -47,6 +47,7 @@ EXCUSED = {
     "target-too-long": "nor can they be bounded together",
     "filter-too-large": "a schema counts the members of one object, not the conditions of a whole filter",
     "filter-too-deep": "a schema that refers to itself has no depth",
+    "malformed-document": "nor can a schema say which texts are GraphQL",
 }
 """Problems that well-formed data may meet all the same, and why the document cannot say so beforehand."""
 
@@ -131,7 +132,8 @@ def counts(context: HookContext, failure: Failure, case: Case[Any], response: Re
     """Whether a failure counts: all do, but the refusal of well-formed data for a reason that no schema can state."""
     if type(failure).__name__ != "RejectedPositiveData":
         return True
-    problem = orjson.loads(response.content)
+    told = orjson.loads(response.content)
+    problem = told if "code" in told else told["errors"][0]["extensions"]
     if any(problem["code"].endswith(f"-{reason}") for reason in EXCUSED):
         return False
     # To a schema 5.0 is an integer. The server wants one to be written as one.
