@@ -51,7 +51,7 @@ class Likeness:
     def learn(self, shown: str, output: str) -> None:
         """Learn what can be learnt from an output that has drifted: from its lines that have not."""
         before, after = shown.splitlines(), output.splitlines()
-        matcher = SequenceMatcher(None, [_skeleton(line) for line in before], [_skeleton(line) for line in after], False)
+        matcher = SequenceMatcher(None, list(map(_skeleton, before)), list(map(_skeleton, after)), autojunk=False)
         for first, second, size in matcher.get_matching_blocks():
             for place in range(size):
                 with suppress(Drift):
