@@ -24,6 +24,7 @@ def rewrite(page: Path, place: Place) -> int:
         try:
             place.check(command, likeness)
         except Drift as drift:
+            likeness.learn(command.output, drift.output)
             lines = likeness.shown(drift.output).strip("\n").splitlines()
             shown = "".join(f"{line.rstrip()}\n" for line in lines)
             likeness.compare(shown, drift.output)

@@ -5,16 +5,21 @@ and must be the same throughout the page. A later command that names the page's 
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 
 _SHAPES = {
+    "secret": r"(?:(?<=secret_key  )|(?<=password    )|(?<=\"secret_key\": \")|(?<=\"access_token\": \")"
+    r"|(?<=\"refresh_token\": \"))[\w.-]+",
+    "cursor": r"(?:(?<=\"next_cursor\": \")|(?<=cursor=)|(?<=\"endCursor\": \"))[\w-]+",
     "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     "hex": r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{12})\b",
     "access": r"\bAK[A-Z2-7]{18}\b",
     "address": r"\b127\.0\.0\.1:\d+\b",
-    "secret": r"(?:(?<=secret_key  )|(?<=password    )|(?<=\"secret_key\": \"))[\w-]+",
     "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?",
-    "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard )|(?<=took     ))[\d.]+"
+    "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard )|(?<=took     )"
+    r"|(?<=\"refresh_expires_in\": ))[\d.]+"
     r"|\b\d+(?= answers compared)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))
@@ -42,6 +47,15 @@ class Likeness:
         """An output of the server with the page's values in it, as far as they are known."""
         page = {real: shown for shown, real in self.real.items()}
         return _TOKEN.sub(lambda token: page.get(token[0], token[0]), output)
+
+    def learn(self, shown: str, output: str) -> None:
+        """Learn what can be learnt from an output that has drifted: from its lines that have not."""
+        before, after = shown.splitlines(), output.splitlines()
+        matcher = SequenceMatcher(None, list(map(_skeleton, before)), list(map(_skeleton, after)), autojunk=False)
+        for first, second, size in matcher.get_matching_blocks():
+            for place in range(size):
+                with suppress(Drift):
+                    self.compare(before[first + place], after[second + place])
 
     def compare(self, shown: str, output: str) -> None:
         """Learn from an output that is like the one shown. Raises ``Drift`` when it is not."""

@@ -118,8 +118,8 @@ def standing(stage: Stage, home: Path) -> Iterator[Place]:
     urls = asyncio.run(stage.postgres.create_database(name))
     try:
         place = Place(home, _environment(home, urls))
-        (place.checkout / ".venv").mkdir(parents=True)
-        (place.checkout / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+        place.checkout.mkdir()
+        (place.checkout / ".venv").symlink_to(sys.prefix)
         shutil.copytree(ROOT / "policies", place.checkout / "policies")
         with _serving(place):
             place.populate()
