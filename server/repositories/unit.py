@@ -66,7 +66,7 @@ class Unit:
     """One unit of work. Handlers read and write through it; only ``Units`` makes one."""
 
     def __init__(
-        self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units", deadline: asyncio.Timeout
+        self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units", deadline: asyncio.Timeout | None
     ) -> None:
         self._deadline = deadline
         self.permit = permit
@@ -345,7 +345,8 @@ class Unit:
         From here on PostgreSQL's own deadline holds and the unit's does not: giving up on a commit that is under way
         would tell the caller that nothing was done when it was.
         """
-        self._deadline.reschedule(None)
+        if self._deadline is not None:
+            self._deadline.reschedule(None)
         finishing = self._finish(connection, work, took_place)
         ending = asyncio.ensure_future(finishing)
         try:
@@ -392,12 +393,22 @@ class Units:
         self.recorder = recorder
         self.fates = Fates(database, recorder)
 
-    @asynccontextmanager
-    async def open(self, permit: Permit, outcome: Outcome, phase: Phase = Phase.DONE) -> AsyncIterator[Unit]:
-        """One unit of work on a permit, committed when the block ends well and rolled back when it does not."""
+    def open(
+        self, permit: Permit, outcome: Outcome, phase: Phase = Phase.DONE
+    ) -> contextlib.AbstractAsyncContextManager[Unit]:
+        """One unit of work on a permit, committed when the block ends well and rolled back when it does not.
+
+        One that only reads has nothing to commit, and no deadline beside that of each statement.
+        """
         if outcome.action is not permit.action:
             raise PermitMisused("a permit is good only for the action that it names")
         permit.spend()
+        if permit.action.spec.effect is Effect.NONE:
+            return contextlib.nullcontext(Unit(permit, outcome, phase, self, None))
+        return self._change(permit, outcome, phase)
+
+    @asynccontextmanager
+    async def _change(self, permit: Permit, outcome: Outcome, phase: Phase) -> AsyncIterator[Unit]:
         deadline = asyncio.timeout(WRITE_SECONDS)
         unit = Unit(permit, outcome, phase, self, deadline)
         try:
