@@ -117,6 +117,12 @@ class Unit:
                 await connection.execute("BEGIN")
             self._transaction = connection
 
+    async def begin_again(self) -> None:
+        """Undo all that was done in the transaction, which lets go of its locks too, and open another."""
+        assert self._transaction is not None  # noqa: S101
+        with errors():
+            await self._transaction.execute("ROLLBACK; BEGIN")
+
     async def write(self, query: Query, **values: object) -> Row | None:
         """Write inside the transaction; the record follows at the end."""
         self._rows.clear()  # who knows which of them it changes
@@ -125,6 +131,17 @@ class Unit:
     async def write_row(self, query: Query, key: UUID, /, **values: object) -> Row | None:
         """The same, where no other row is changed than the one whose ``id`` is ``key``."""
         return await self._write(query, {**values, "id": key})
+
+    def will_be_written(self) -> None:
+        """Say of an item of a batch that its change follows, in one statement with those of other items."""
+        self._dirty = True
+
+    async def write_parts(self, query: Query, **values: object) -> list[Row]:
+        """Write at once what items of this batch have said that they change."""
+        values.update(self._scope)
+        assert self._transaction is not None  # a batch has begun  # noqa: S101
+        with errors():
+            return await self._transaction.fetch(query.sql, *query.arguments(values))
 
     async def _write(self, query: Query, values: dict[str, object]) -> Row | None:
         if self._transaction is None:
