@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
@@ -141,33 +142,41 @@ class Hook(Protocol):
     async def after(self, outcome: Outcome) -> None: ...
 
 
-@asynccontextmanager
-async def wrapped(hooks: Sequence[Hook], action: AnyAction) -> AsyncIterator[Outcome]:
-    """Run a pipeline inside its hooks, listed outermost first; the innermost is told first.
+class wrapped:
+    """``async with wrapped(hooks, action) as outcome:`` runs a pipeline inside its hooks, listed outermost first; the
+    innermost is told first.
 
     A hook finishes even if the caller hangs up: its task is shielded, because a record must not be lost to a
     cancelled request. A crash leaves as ``Internal``.
     """
-    outcome = Outcome(action)
-    try:
-        yield outcome
-    except asyncio.CancelledError as gone:
-        if outcome.recorded:
-            outcome.succeeded()  # the change was committed; only nobody waits for the answer
-        elif outcome.result is not Result.UNKNOWN:
-            outcome.ended_by(gone)
-        await asyncio.shield(_tell(hooks, outcome))
-        raise
-    except BaseException as error:
-        outcome.ended_by(error)
-        await asyncio.shield(_tell(hooks, outcome))
-        if outcome.error is None or not isinstance(error, Exception):
-            raise
-        raise outcome.error from (error if error is not outcome.error else error.__cause__)
-    telling = _tell(hooks, outcome)
-    await (telling if outcome.recorded else asyncio.shield(telling))  # what is recorded has nothing left to lose
-    if outcome.error is not None:
-        raise outcome.error
+
+    __slots__ = ("_hooks", "_outcome")
+
+    def __init__(self, hooks: Sequence[Hook], action: AnyAction) -> None:
+        self._hooks = hooks
+        self._outcome = Outcome(action)
+
+    async def __aenter__(self) -> Outcome:
+        return self._outcome
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        outcome = self._outcome
+        if isinstance(error, asyncio.CancelledError):
+            if outcome.recorded:
+                outcome.succeeded()  # the change was committed; only nobody waits for the answer
+            elif outcome.result is not Result.UNKNOWN:
+                outcome.ended_by(error)
+        elif error is not None:
+            outcome.ended_by(error)
+        telling = _tell(self._hooks, outcome)
+        lost = error is not None or not outcome.recorded  # what is recorded has nothing left to lose
+        await (asyncio.shield(telling) if lost else telling)
+        if error is not None and not isinstance(error, Exception):
+            return  # it goes on as it is
+        if outcome.error is not None and outcome.error is not error:
+            raise outcome.error from error or outcome.error.__cause__
 
 
 @asynccontextmanager

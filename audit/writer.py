@@ -61,6 +61,10 @@ class GroupCommitLog:
         self._batch = batch
         self._deadline = deadline
         self._waiting: deque[tuple[Record, asyncio.Future[None]]] = deque()
+        self._due: deque[tuple[float, asyncio.Future[None]]] = deque()
+        """When each write fails that is not done by then, the oldest first."""
+        self._alarm: asyncio.TimerHandle | None = None
+        """Rings for the first of them: one timer for all."""
         self._work = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._in_use = asyncio.Lock()
@@ -79,6 +83,8 @@ class GroupCommitLog:
         self._work.set()
         if self._task is not None:
             await self._task
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._connection is not None:
             with contextlib.suppress(*_FAILURES):
                 await self._connection.close(timeout=self._deadline)
@@ -93,12 +99,18 @@ class GroupCommitLog:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((record, done))
+        self._due.append((loop.time() + self._deadline, done))
+        if self._alarm is None:
+            self._watch()
         self._work.set()
-        late = loop.call_later(self._deadline, _fail, done, TimeoutError())
-        try:
-            await done
-        finally:
-            late.cancel()
+        await done
+
+    def _watch(self) -> None:
+        """Fail what is late, and set the alarm for what is due next."""
+        loop = asyncio.get_running_loop()
+        while self._due and (self._due[0][1].done() or self._due[0][0] <= loop.time()):
+            _fail(self._due.popleft()[1], TimeoutError())
+        self._alarm = loop.call_at(self._due[0][0], self._watch) if self._due else None
 
     async def probe(self) -> None:
         """Whether the log can be written now: one round trip on its own connection. Raises ``LogUnavailable``."""

@@ -17,6 +17,9 @@ from server.worker_link import Assignment, WorkerChannel
 State: TypeAlias = Literal["starting", "ready", "draining"]
 
 _REMEMBERED: Final = 8192  # bytes of a starting worker's error output
+_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024)}
+"""What is allocated in pieces of at least so many bytes is given back to the system when it is freed. Left to itself,
+glibc learns from the first hash of a password to keep the 19 MiB that one takes, for good."""
 _LAST_WORDS: Final = 1.0  # seconds for what a dead worker left in its pipes; a grandchild may hold them open
 
 
@@ -62,7 +65,7 @@ class Worker:
                 stderr=write_end,
                 pass_fds=(assignment.listen_fd, assignment.link_fd, assignment.log_fd),
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**_MEMORY, **os.environ, **environment},
             )
         except BaseException:
             ours.close()

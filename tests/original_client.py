@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from tests.world.counted import registry
 from tests.world.stage import Persona
 from tests.world.world import World
 
@@ -71,7 +72,7 @@ def client(world: World, name: str = "mia", **options: Any) -> OriginalClient:
 
 def failures(world: World, reason: str) -> float | None:
     """How many failed authentications the metrics count."""
-    return world.app.metrics.registry.get_sample_value("chamberlain_auth_failures_total", {"reason": reason})
+    return registry(world.app.metrics).get_sample_value("chamberlain_auth_failures_total", {"reason": reason})
 
 
 def code(response: httpx.Response) -> str:

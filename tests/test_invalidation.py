@@ -10,6 +10,7 @@ import asyncpg
 from server.repositories import channel as channels
 from tests.faults import another_worker, as_application, until
 from tests.world.client import Caller
+from tests.world.counted import registry
 from tests.world.stage import Persona
 from tests.world.world import World
 
@@ -177,8 +178,7 @@ async def test_a_change_that_was_heard_costs_no_more_than_what_it_names(world: W
 
 def _asked(world: World, kind: str, result: str) -> float:
     labels = {"kind": kind, "result": result}
-    registry = world.app.metrics.registry
-    return registry.get_sample_value("chamberlain_directory_cache_requests_total", labels) or 0.0
+    return registry(world.app.metrics).get_sample_value("chamberlain_directory_cache_requests_total", labels) or 0.0
 
 
 def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:

@@ -11,6 +11,7 @@ from actions.errors import TooManyRequests
 from server.login_throttle import OF_AN_ADDRESS, OF_STRANGERS, LoginThrottle
 from tests.original_client import code
 from tests.signing_in import ask, claim, log_in, refresh
+from tests.world.counted import registry
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
 
@@ -147,7 +148,7 @@ async def test_failures_are_slowed_before_any_password_is_checked_and_known_and_
         assert shown[0][-1][1] == "login-authorize-too-many-logins"
         right = await ask(world, claim(), address=name_address("mia"))
         assert right.status_code == 429, "a password that is not looked at lets nobody in"
-        sampled = world.app.metrics.registry.get_sample_value
+        sampled = registry(world.app.metrics).get_sample_value
         assert sampled("chamberlain_rate_limited_total", {"policy": "too-many-logins"}) == 5
 
 

@@ -31,6 +31,7 @@ from server.settings import Settings
 from tests.faults import another_worker
 from tests.laws.support import PASSWORD, Places, plausible, request
 from tests.world.client import Caller
+from tests.world.counted import registry
 from tests.world.stage import PASSWORD as STAGE_PASSWORD
 from tests.world.world import World
 
@@ -104,7 +105,7 @@ async def test_no_secret_comes_out_anywhere(world: World, logged: io.StringIO, m
         await _every_login(served, callers)
         await _every_mistake(served, root)
         await _every_crash(served, root, monkeypatch)
-        metrics = generate_latest(served.app.metrics.registry).decode()
+        metrics = generate_latest(registry(served.app.metrics)).decode()
         shown_by_repr = repr(served.app) + repr(vars(served.app.ring)) + repr(served.app.database)
         stored = await _stored(world)
         private_keys = await _private_keys(served)

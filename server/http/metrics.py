@@ -14,13 +14,14 @@ This module knows no request, no policy and no database: whoever knows something
 import asyncio
 import contextlib
 import math
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from server.metrics_merge import Rule
+from server.metrics_merge import Kind, Rule
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Bucket bounds of every duration, in seconds: half a millisecond to ten seconds."""
@@ -32,74 +33,155 @@ MOST_SERIES: Final = 2000
 LONGEST_TRACE: Final = 64
 ROWS_AT_ONCE: Final = 16
 
-M = TypeVar("M", Counter, Gauge, Histogram)
+_Exemplar = tuple[dict[str, str], float, float]
+"""Labels, the value observed, and the Unix time of it in seconds."""
 
 
-class _Table(Generic[M]):
-    """A family, with what makes it cheap to feed and to send: its children at hand, and its rows ready-made.
+class _Series(Protocol):
+    """What one label set has counted: its numbers, in the order of its family's columns."""
 
-    ``table(value, ...)`` is the child to increment, at once: a dictionary look-up, a third of the price of
-    ``labels()``. It marks the child's row, and a snapshot renders only marked rows anew (and all of a gauge, which
-    changes without being told). All of this happens on the event loop's thread.
+    def values(self) -> list[float]: ...
+    def exemplars(self) -> Sequence[_Exemplar | None]: ...
+
+
+class _Count:
+    """Of a counter: it only grows."""
+
+    __slots__ = ("_total",)
+
+    def __init__(self) -> None:
+        self._total = 0.0
+
+    def inc(self, amount: float = 1.0) -> None:
+        self._total += amount
+
+    def values(self) -> list[float]:
+        return [self._total]
+
+    def exemplars(self) -> Sequence[_Exemplar | None]:
+        return ()
+
+
+class _Level:
+    """Of a gauge: what it was set to, or what a function says at the moment of the snapshot."""
+
+    __slots__ = ("_read", "_value")
+
+    def __init__(self) -> None:
+        self._value = 0.0
+        self._read: Callable[[], float] | None = None
+
+    def set(self, value: float) -> None:
+        self._value = value
+
+    def inc(self, amount: float = 1.0) -> None:
+        self._value += amount
+
+    def watch(self, read: Callable[[], float]) -> None:
+        self._read = read
+
+    def values(self) -> list[float]:
+        if self._read is None:
+            return [self._value]
+        with contextlib.suppress(Exception):
+            return [float(self._read())]
+        return [math.nan]
+
+    def exemplars(self) -> Sequence[_Exemplar | None]:
+        return ()
+
+
+class _Spread:
+    """Of a histogram: how many observations fell under each bound, how many there were, and their sum."""
+
+    __slots__ = ("_bounds", "_examples", "_fell", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._fell = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._examples: dict[int, _Exemplar] = {}
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        place = bisect_left(self._bounds, amount)
+        self._fell[place] += 1
+        self._sum += amount
+        if exemplar is not None:
+            self._examples[place] = (exemplar, amount, time.time())
+
+    def values(self) -> list[float]:
+        total = 0.0
+        buckets = [total := total + fell for fell in self._fell]
+        return [*buckets, total, self._sum]
+
+    def exemplars(self) -> Sequence[_Exemplar | None]:
+        return [self._examples.get(place) for place in range(len(self._fell) + 2)] if self._examples else ()
+
+
+S = TypeVar("S", bound=_Series)
+
+
+class _Table(Generic[S]):
+    """A family, with what makes it cheap to feed and to send: its series at hand, and its rows ready-made.
+
+    ``table(value, ...)`` is the series to feed, at once: a dictionary look-up. It marks the series' row, and a
+    snapshot renders only marked rows anew (and all of a gauge, which changes without being told). All of this
+    happens on the event loop's thread. ``columns`` are a suffix and further labels for each of a row's numbers.
     """
 
-    def __init__(self, family: M, labels: Sequence[str], rule: Rule = "sum") -> None:
-        self._family: M = family
-        self._declaration = next(iter(family.describe()))
-        self._labels = labels
-        self._rule = rule
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        text: str,
+        columns: Sequence[tuple[str, dict[str, str]]],
+        make: Callable[[], S],
+        labels: Sequence[str],
+        rule: Rule = "sum",
+    ) -> None:
+        self._declaration = (name, kind, text, rule, labels, columns)
+        self._changes_untold = kind == "gauge"
+        self._make = make
         self._overflow = ("overflow",) * len(labels)
-        self._columns: list[tuple[str, dict[str, str]]] = []
         self._rows: dict[tuple[str, ...], orjson.Fragment] = {}
         self._marked: set[tuple[str, ...]] = set()
-        self._children: dict[tuple[str, ...], M] = {}
+        self._series: dict[tuple[str, ...], S] = {}
         if not labels:
-            self._children[()] = family
-            self._marked.add(())
+            self()
 
-    def __call__(self, *values: str) -> M:
-        child = self._children.get(values)
-        if child is None:
-            if len(self._children) >= MOST_SERIES:
+    def __call__(self, *values: str) -> S:
+        series = self._series.get(values)
+        if series is None:
+            if len(self._series) >= MOST_SERIES:
                 values = self._overflow
-            made: M = self._family.labels(*values)
-            child = self._children.setdefault(values, made)
+            series = self._series.get(values) or self._series.setdefault(values, self._make())
         self._marked.add(values)
-        return child
+        return series
 
     def clear(self) -> None:
-        for kept in (self._children, self._rows, self._marked):
+        for kept in (self._series, self._rows, self._marked):
             kept.clear()
-        self._family.clear()
 
     def stale(self) -> Sequence[tuple[str, ...]]:
-        return tuple(self._children if self._declaration.type == "gauge" else self._marked)
+        return tuple(self._series if self._changes_untold else self._marked)
 
     def refresh(self, values: tuple[str, ...]) -> None:
-        """Render one row, all its numbers of one moment; the ``_created`` series are left out."""
-        child = self._children.get(values)
-        if child is None:  # cleared meanwhile
+        """Render one row, all its numbers of one moment."""
+        series = self._series.get(values)
+        if series is None:  # cleared meanwhile
             return
         self._marked.discard(values)
-        [metric] = child.collect()
-        samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-        self._columns = self._columns or [(s.name.removeprefix(metric.name), s.labels) for s in samples]
-        exemplars = [s.exemplar and (s.exemplar.labels, s.exemplar.value, s.exemplar.timestamp) for s in samples]
-        row = (values, [sample.value for sample in samples], exemplars if any(exemplars) else ())
-        self._rows[values] = orjson.Fragment(orjson.dumps(row))
+        self._rows[values] = orjson.Fragment(orjson.dumps((values, series.values(), series.exemplars())))
 
     def whole(self) -> tuple[object, ...]:
         """The family in the form that ``metrics_merge.decode`` reads, as of each row's last ``refresh``."""
-        told = self._declaration
-        rows = list(self._rows.values())
-        return (told.name, told.type, told.documentation, self._rule, self._labels, self._columns, rows)
+        return (*self._declaration, list(self._rows.values()))
 
 
 class Metrics:
     """What one worker counts. Durations are in seconds. Feeding it takes a microsecond or two and never waits."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
         self._tables: list[_Table[Any]] = []
 
         self._requests = self._counter(
@@ -191,7 +273,7 @@ class Metrics:
         """
         route, method = route or "unmatched", method if method in METHODS else "other"
         exemplar = {"trace_id": trace} if trace and len(trace) <= LONGEST_TRACE else None
-        self._inflight().dec()
+        self._inflight().inc(-1)
         self._requests(route, method, f"{status // 100}xx").inc()
         self._request_seconds(route, method).observe(seconds, exemplar)
 
@@ -246,15 +328,15 @@ class Metrics:
     # raises is left out of that snapshot.
 
     def watch_audit_queue(self, depth: Callable[[], float]) -> None:
-        _watch(self._queue(), depth)
+        self._queue().watch(depth)
 
     def watch_pool(self, pool: str, state: str, connections: Callable[[], float]) -> None:
         """``state`` is ``idle`` or ``used``."""
-        _watch(self._connections(pool, state), connections)
+        self._connections(pool, state).watch(connections)
 
     def watch_directory_channel(self, age: Callable[[], float]) -> None:
         """``age`` is the number of seconds since the channel was last heard."""
-        _watch(self._channel_age(), age)
+        self._channel_age().watch(age)
 
     async def snapshot(self) -> bytes:
         """All of it, in the form that ``metrics_merge.decode`` reads.
@@ -272,23 +354,26 @@ class Metrics:
             await asyncio.sleep(0)
         return orjson.dumps([family for family in families if family[-1]])
 
-    def _counter(self, name: str, text: str, *labels: str) -> _Table[Counter]:
-        return self._kept(_Table(Counter(f"chamberlain_{name}", text, labels, registry=self.registry), labels))
+    def _counter(self, name: str, text: str, *labels: str) -> _Table[_Count]:
+        columns: list[tuple[str, dict[str, str]]] = [("_total", {})]
+        name = name.removesuffix("_total")  # as OpenMetrics names a counter
+        return self._kept(_Table(f"chamberlain_{name}", "counter", text, columns, _Count, labels))
 
-    def _gauge(self, name: str, text: str, *labels: str, rule: Rule = "sum") -> _Table[Gauge]:
-        family = Gauge(f"chamberlain_{name}", text, labels, registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str, rule: Rule = "sum") -> _Table[_Level]:
+        table = _Table(f"chamberlain_{name}", "gauge", text, [("", {})], _Level, labels, rule)
         if rule != "sum" and not labels:
-            family.set(math.nan)  # not known yet: a worker that is starting must not be the minimum of all
-        return self._kept(_Table(family, labels, rule))
+            table().set(math.nan)  # not known yet: a worker that is starting must not be the minimum of all
+        return self._kept(table)
 
-    def _seconds(self, name: str, text: str, *labels: str) -> _Table[Histogram]:
+    def _seconds(self, name: str, text: str, *labels: str) -> _Table[_Spread]:
         return self._histogram(name, text, SECONDS, *labels)
 
-    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> _Table[Histogram]:
-        family = Histogram(f"chamberlain_{name}", text, labels, buckets=buckets, registry=self.registry)
-        return self._kept(_Table(family, labels))
+    def _histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> _Table[_Spread]:
+        columns: list[tuple[str, dict[str, str]]] = [("_bucket", {"le": str(bound)}) for bound in bounds]
+        columns += [("_bucket", {"le": "+Inf"}), ("_count", {}), ("_sum", {})]
+        return self._kept(_Table(f"chamberlain_{name}", "histogram", text, columns, lambda: _Spread(bounds), labels))
 
-    def _kept(self, table: _Table[M]) -> _Table[M]:
+    def _kept(self, table: _Table[S]) -> _Table[S]:
         self._tables.append(table)
         return table
 
@@ -300,12 +385,3 @@ async def sample_event_loop_lag(metrics: Metrics, interval: float = 0.1) -> None
         due = loop.time() + interval
         await asyncio.sleep(interval)
         metrics.loop_lagged(max(0.0, loop.time() - due))
-
-
-def _watch(gauge: Gauge, function: Callable[[], float]) -> None:
-    def read() -> float:
-        with contextlib.suppress(Exception):
-            return function()
-        return math.nan
-
-    gauge.set_function(read)

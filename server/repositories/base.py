@@ -20,10 +20,12 @@ from sqlalchemy import (
     Integer,
     Select,
     Table,
+    UniqueConstraint,
     Uuid,
     and_,
     any_,
     bindparam,
+    column,
     delete,
     func,
     insert,
@@ -33,6 +35,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.errors import NotFound
@@ -128,6 +131,13 @@ class Repository(Generic[Item]):
         }
         return frozenset(found) | {column.name for column in self._lies_in.values() if column.table is self.table}
 
+    @cached_property
+    def _unique_columns(self) -> frozenset[str]:
+        """The columns of which no two rows may have the same."""
+        indexes = [index.columns for index in self.table.indexes if index.unique]
+        constraints = [one.columns for one in self.table.constraints if isinstance(one, UniqueConstraint)]
+        return frozenset(column.name for columns in (*indexes, *constraints) for column in columns)
+
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def get(self, unit: Unit, key: UUID) -> Row:
@@ -191,13 +201,9 @@ class Repository(Generic[Item]):
         shown = {name: (None, row[name]) for name in self.output.model_fields if row[name] is not None}
         unit.changes(self._field_changes(shown), self._subject(row))
 
-    async def change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> Row | None:
-        """Change a row that was read as ``row``. None when it has changed since.
-
-        ``values`` may name columns that no output shows (a password's hash); those are recorded as secret.
-        """
-        columns = frozenset(values)
-        if outside := columns & self.scope_columns:
+    def tell_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
+        """Note which fields of a row the action changes."""
+        if outside := values.keys() & self.scope_columns:
             raise ValueError(f"{self.standard.entity.name}: {', '.join(sorted(outside))} decides where a row lies")
         shown = self.output.model_fields.keys()
         changed = {name: (row[name] if name in shown else None, value) for name, value in values.items()}
@@ -205,11 +211,31 @@ class Repository(Generic[Item]):
             self._field_changes({name: pair for name, pair in changed.items() if pair[0] != pair[1]}),
             self._subject(row),
         )
+
+    async def change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> Row | None:
+        """Change a row that was read as ``row``. None when it has changed since.
+
+        ``values`` may name columns that no output shows (a password's hash); those are recorded as secret.
+        """
+        columns = frozenset(values)
+        self.tell_change(unit, row, values)
         given = {"expected_version": row["version"], **_prefixed(values)}
         if unit.in_transaction:
             return await unit.write_row(self._query(unit, "change", columns), row["id"], **given)
         alone, again = self._query(unit, "change_alone", columns), self._query(unit, "own")
         return await unit.write_alone(alone, again, id=row["id"], **given)
+
+    def changes_together(self, columns: frozenset[str]) -> bool:
+        """Whether many rows can change these columns in one statement, and the order among them makes no difference."""
+        plain = all(not isinstance(self.table.c[name].type, ARRAY) for name in columns)
+        return bool(columns) and plain and not columns & self._unique_columns
+
+    async def change_together(self, unit: Unit, wanted: Mapping[UUID, Mapping[str, object]]) -> dict[UUID, Row]:
+        """Change the same columns of many rows that the batch has locked; the parts have told of it."""
+        columns = frozenset(next(iter(wanted.values())))
+        given = {f"v_{name}": [values[name] for values in wanted.values()] for name in columns}
+        rows = await unit.write_parts(self._query(unit, "change_together", columns), ids=list(wanted), **given)
+        return {row["id"]: row for row in rows}
 
     async def purge(self, unit: Unit, row: Row) -> None:
         """Remove a soft-deleted row for good."""
@@ -252,19 +278,26 @@ class Repository(Generic[Item]):
             case "lock_all":
                 mine = and_(table.c.id == any_(_IDS), owns)
                 return Query(select(*self._columns).where(mine).order_by(table.c.id).with_for_update(of=table))
+            case "change_together":
+                arrays = (bindparam(f"v_{name}", type_=ARRAY(table.c[name].type)) for name in sorted(columns))
+                wanted = [column("id", Uuid), *(column(name, table.c[name].type) for name in sorted(columns))]
+                each = func.unnest(_IDS, *arrays).table_valued(*wanted, name="each").render_derived()
+                values = {name: each.c[name] for name in columns}
+                changed = self._changed(values).where(table.c.id == each.c.id, owns)
+                return Query(changed)
             case "insert":
                 inside = owns.cast(Boolean).label("inside")
                 return Query(insert(table).values(given).returning(*self._columns, inside))
             case "purge":
                 return Query(delete(table).where(mine, table.c.deleted_at.is_not(None)).returning(table.c.id))
             case _:
-                changed = (
-                    update(table)
-                    .where(mine, table.c.version == _VERSION)
-                    .values({**given, "version": table.c.version + 1, "updated_at": func.now()})
-                    .returning(*self._columns)
-                )
+                changed = self._changed(given).where(mine, table.c.version == _VERSION)
                 return with_record(changed) if kind == "change_alone" else Query(changed)
+
+    def _changed(self, values: Mapping[str, ColumnElement[Any]]) -> ReturningUpdate[Any]:
+        table = self.table
+        values = {**values, "version": table.c.version + 1, "updated_at": func.now()}
+        return update(table).values(values).returning(*self._columns)
 
     def _build_search(self, scope_type: ScopeType, shape: Any) -> SearchStatement:
         visible: Select[Any] = select(*self._columns).where(self._sees[scope_type])

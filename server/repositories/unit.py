@@ -66,7 +66,7 @@ class Unit:
     """One unit of work. Handlers read and write through it; only ``Units`` makes one."""
 
     def __init__(
-        self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units", deadline: asyncio.Timeout
+        self, permit: Permit, outcome: Outcome, phase: Phase, units: "Units", deadline: asyncio.Timeout | None
     ) -> None:
         self._deadline = deadline
         self.permit = permit
@@ -117,6 +117,12 @@ class Unit:
                 await connection.execute("BEGIN")
             self._transaction = connection
 
+    async def begin_again(self) -> None:
+        """Undo all that was done in the transaction, which lets go of its locks too, and open another."""
+        assert self._transaction is not None  # noqa: S101
+        with errors():
+            await self._transaction.execute("ROLLBACK; BEGIN")
+
     async def write(self, query: Query, **values: object) -> Row | None:
         """Write inside the transaction; the record follows at the end."""
         self._rows.clear()  # who knows which of them it changes
@@ -125,6 +131,17 @@ class Unit:
     async def write_row(self, query: Query, key: UUID, /, **values: object) -> Row | None:
         """The same, where no other row is changed than the one whose ``id`` is ``key``."""
         return await self._write(query, {**values, "id": key})
+
+    def will_be_written(self) -> None:
+        """Say of an item of a batch that its change follows, in one statement with those of other items."""
+        self._dirty = True
+
+    async def write_parts(self, query: Query, **values: object) -> list[Row]:
+        """Write at once what items of this batch have said that they change."""
+        values.update(self._scope)
+        assert self._transaction is not None  # a batch has begun  # noqa: S101
+        with errors():
+            return await self._transaction.fetch(query.sql, *query.arguments(values))
 
     async def _write(self, query: Query, values: dict[str, object]) -> Row | None:
         if self._transaction is None:
@@ -345,7 +362,8 @@ class Unit:
         From here on PostgreSQL's own deadline holds and the unit's does not: giving up on a commit that is under way
         would tell the caller that nothing was done when it was.
         """
-        self._deadline.reschedule(None)
+        if self._deadline is not None:
+            self._deadline.reschedule(None)
         finishing = self._finish(connection, work, took_place)
         ending = asyncio.ensure_future(finishing)
         try:
@@ -392,12 +410,22 @@ class Units:
         self.recorder = recorder
         self.fates = Fates(database, recorder)
 
-    @asynccontextmanager
-    async def open(self, permit: Permit, outcome: Outcome, phase: Phase = Phase.DONE) -> AsyncIterator[Unit]:
-        """One unit of work on a permit, committed when the block ends well and rolled back when it does not."""
+    def open(
+        self, permit: Permit, outcome: Outcome, phase: Phase = Phase.DONE
+    ) -> contextlib.AbstractAsyncContextManager[Unit]:
+        """One unit of work on a permit, committed when the block ends well and rolled back when it does not.
+
+        One that only reads has nothing to commit, and no deadline beside that of each statement.
+        """
         if outcome.action is not permit.action:
             raise PermitMisused("a permit is good only for the action that it names")
         permit.spend()
+        if permit.action.spec.effect is Effect.NONE:
+            return contextlib.nullcontext(Unit(permit, outcome, phase, self, None))
+        return self._change(permit, outcome, phase)
+
+    @asynccontextmanager
+    async def _change(self, permit: Permit, outcome: Outcome, phase: Phase) -> AsyncIterator[Unit]:
         deadline = asyncio.timeout(WRITE_SECONDS)
         unit = Unit(permit, outcome, phase, self, deadline)
         try:

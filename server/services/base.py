@@ -12,8 +12,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from actions.action import Lineage
-from actions.batch import BatchItem, ChangeItem, ItemResult, order_of, problem_of
-from actions.errors import Conflict, Fault, Invalid
+from actions.batch import BatchItem, ChangeItem, ItemResult, Mode, order_of, problem_of
+from actions.errors import Conflict, Fault, Internal, Invalid, TooLarge
 from actions.hooks import Outcome
 from actions.model import Kept, Nothing
 from actions.processor import Given, Handler, Offer, Prepare
@@ -85,7 +85,8 @@ class Service(Generic[Item]):
     async def before_purge(self, unit: Unit, row: Row) -> None: ...
 
     def needs_transaction(self, values: Mapping[str, object]) -> bool:
-        """Whether a change needs more than its one statement."""
+        """Whether a change needs more than its one statement. Where it does not, ``after_change`` has nothing to do,
+        and a batch makes the changes of all its items together."""
         return False
 
     def lies_within(self, row: Row) -> Lineage:
@@ -152,20 +153,26 @@ class Service(Generic[Item]):
             await unit.begin()
             await self.hold(unit, {given.target_id: values})
         for _ in range(ATTEMPTS):
-            row = await self.repository.own(unit, given.target_id)
-            _refuse_if_settled(row, values)
-            await unit.refuse_in_deleted(self.lies_within(row))
-            await self._guard_account(unit, row, frozenset(values))
-            _refuse_other_version(row, given)
-            await self.before_change(unit, row, values)
+            row = await self._changeable(unit, given, values)
             if not values:
                 return row
-            unit.makes_stale(*self.stale(row, values.keys()))
             changed = await self.repository.change(unit, row, values)
             if changed is not None:
                 await self.after_change(unit, changed)
                 return changed
         raise Conflict("It is being changed by others just now. Try again.", reason="version-clash")
+
+    async def _changeable(self, unit: Unit, given: Given[Any], values: Mapping[str, object]) -> Row:
+        """The row that is to be changed, held to every rule."""
+        row = await self.repository.own(unit, given.target_id)
+        _refuse_if_settled(row, values)
+        await unit.refuse_in_deleted(self.lies_within(row))
+        await self._guard_account(unit, row, frozenset(values))
+        _refuse_other_version(row, given)
+        await self.before_change(unit, row, values)
+        if values:
+            unit.makes_stale(*self.stale(row, values.keys()))
+        return row
 
     async def batch(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Law 9: every row is locked first, in the order of their ids; then each item is done by the handler of the
@@ -185,16 +192,51 @@ class Service(Generic[Item]):
         if each.controls_principal is not None:
             owners = (self.repository.lineage(row).id_of(ScopeType.USER) for row in rows.values())
             await run.expect({owner for owner in owners if owner is not None})
-        done: dict[int, BaseModel | None] = {}
-        for place in order_of(items):
-            if unit.outcome.parts[place].error is None:
-                item = items[place]
-                alone = Given(_change(item), str(item.id), version=item.version)
-                done[place] = await run.do(place, handler, alone)
+        alone = {
+            place: Given(_change(items[place]), str(items[place].id), version=items[place].version)
+            for place in order_of(items)
+            if unit.outcome.parts[place].error is None
+        }
+        done: Mapping[int, BaseModel | None] | None = None
+        if handler == self.update and self._goes_together(unit, wanted):
+            done = await self._change_together(unit, run, alone, wanted)
+        if done is None:
+            done = {place: await run.do(place, handler, one) for place, one in alone.items()}
         accounts = zip(items, unit.outcome.parts, strict=True)
         told = [_told(item.id, account, done.get(place)) for place, (item, account) in enumerate(accounts)]
         result: BaseModel = spec.output(items=told)
         return result
+
+    def _goes_together(self, unit: Unit, wanted: Changes) -> bool:
+        """Whether a batch of updates is its rules, item by item, and then one statement: all items or none, the same
+        columns of each, and nothing that follows from a change."""
+        first, *others = {frozenset(values) for values in wanted.values()}
+        simple = not others and not any(self.needs_transaction(values) for values in wanted.values())
+        atomic = unit.outcome.mode is Mode.ATOMIC
+        return atomic and simple and self.repository.changes_together(first)
+
+    async def _change_together(
+        self, unit: Unit, run: Items, alone: Mapping[int, Given[Any]], wanted: Changes
+    ) -> Mapping[int, BaseModel] | None:
+        """Do the items of a batch by one statement. None: the database refused it, and nothing of it is done; one
+        after another they tell which of them it was."""
+
+        async def hold_to_the_rules(part: Unit, given: Given[Any]) -> None:
+            self._refuse_nulls(given)
+            values = wanted[given.target_id]
+            self.repository.tell_change(part, await self._changeable(part, given, values), values)
+            part.will_be_written()
+
+        for place, given in alone.items():
+            await run.do(place, hold_to_the_rules, given)
+        try:
+            rows = await self.repository.change_together(unit, wanted)
+        except (Conflict, Invalid, TooLarge):
+            await unit.begin_again()
+            return None
+        if len(rows) < len(wanted):
+            raise Internal  # what is locked stays
+        return {place: self.repository.item(unit, rows[given.target_id]) for place, given in alone.items()}
 
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
         """Law 5, wherever the spec says that an account could be taken over."""

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic_core import PydanticUndefined
 
@@ -33,8 +32,8 @@ def metrics_table() -> str:
     """Every metric family, of the workers and of the supervisor."""
     families: list[tuple[str, str, Iterable[str], str]] = []
     for table in Metrics()._tables:
-        told: Any = table._declaration
-        families.append((told.name, told.type, table._labels, told.documentation))
+        name, kind, text, _, labels, _ = table._declaration
+        families.append((name, kind, labels, text))
     for family in Supervisor(["worker"])._own():
         families.append((family.name, family.kind, family.labels, family.help))
     rows = [

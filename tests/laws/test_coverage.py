@@ -12,6 +12,7 @@ from actions.entities import ALL_SPECS, whole_vocabulary
 from server.http import rest
 from server.http.graphql.explorer import Explorer
 from tests.laws.support import Places, index_of, plausible, request
+from tests.world.counted import registry
 from tests.world.stage import POLICIES
 from tests.world.world import World
 
@@ -92,7 +93,7 @@ async def test_every_action_is_authorized_recorded_and_counted(world: World) -> 
         assert mine, f"{spec.name} left no record"
         assert mine[-1]["decision"] is not None or mine[-1]["error"]["cause"] == "no such scope", spec.name
     counted: dict[str, Any] = {}
-    for family in world.app.metrics.registry.collect():
+    for family in registry(world.app.metrics).collect():
         for sample in family.samples:
             if sample.name.endswith("action_total"):
                 counted[sample.labels["action"]] = sample.value

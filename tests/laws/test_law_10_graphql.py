@@ -26,6 +26,7 @@ from server.http.graphql.limits import (
 )
 from tests.documents import BUILT, post, run
 from tests.original_client import client
+from tests.world.counted import registry
 from tests.world.world import World
 
 WHO = '{ userWhoamiUser(scope: {user: "me"}) { id } }'
@@ -183,7 +184,7 @@ async def test_a_replay_is_counted_as_the_failed_authentication_that_it_is(world
     content = b'{"query": "mutation { adminCreateDomain(input: {name: \\"once\\"}) { id } }"}'
     for _ in range(3):
         await root.send("POST", "/graphql", headers=headers, content=content)
-    sample = world.app.metrics.registry.get_sample_value
+    sample = registry(world.app.metrics).get_sample_value
     assert sample("chamberlain_auth_failures_total", {"reason": "signature-replayed"}) == 2
 
 

@@ -13,6 +13,7 @@ from actions.entities import ALL_SPECS
 from actions.standard import Spec
 from actions.vocabulary import GET, Permission, ScopeType
 from tests.laws.support import Places, plausible, request
+from tests.world.counted import registry
 from tests.world.stage import PASSWORD
 from tests.world.world import World
 
@@ -237,7 +238,7 @@ async def test_log_record_and_metrics_hold_the_truth(world: World) -> None:
     assert (lost["result"], lost["error"]["cause"], lost["decision"]) == ("denied", "no such scope", None)
     counted = {
         (sample.labels["decision"], sample.labels["outcome"]): sample.value
-        for family in world.app.metrics.registry.collect()
+        for family in registry(world.app.metrics).collect()
         for sample in family.samples
         if sample.name.endswith("action_total") and sample.labels.get("action") == "domain_user"
     }
