@@ -218,8 +218,8 @@ class Service(Generic[Item]):
     async def _change_together(
         self, unit: Unit, run: Items, alone: Mapping[int, Given[Any]], wanted: Changes
     ) -> Mapping[int, BaseModel] | None:
-        """Do the items of a batch by one statement. None: the database did not do all of it, so nothing is done, and one
-        after another they tell which of them it was."""
+        """Do the items of a batch by one statement. None: the database did not do all of it, so nothing is done; each
+        for itself they tell which of them it was."""
 
         async def hold_to_the_rules(part: Unit, given: Given[Any]) -> None:
             self._refuse_nulls(given)
