@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from actions.action import Lineage
 from actions.batch import BatchItem, ChangeItem, ItemResult, Mode, order_of, problem_of
-from actions.errors import Conflict, Fault, Internal, Invalid, TooLarge
+from actions.errors import Conflict, Fault, Invalid, TooLarge
 from actions.hooks import Outcome
 from actions.model import Kept, Nothing
 from actions.processor import Given, Handler, Offer, Prepare
@@ -218,8 +218,8 @@ class Service(Generic[Item]):
     async def _change_together(
         self, unit: Unit, run: Items, alone: Mapping[int, Given[Any]], wanted: Changes
     ) -> Mapping[int, BaseModel] | None:
-        """Do the items of a batch by one statement. None: the database refused it, and nothing of it is done; one
-        after another they tell which of them it was."""
+        """Do the items of a batch by one statement. None: the database did not do all of it, so nothing is done; each
+        for itself they tell which of them it was."""
 
         async def hold_to_the_rules(part: Unit, given: Given[Any]) -> None:
             self._refuse_nulls(given)
@@ -232,10 +232,10 @@ class Service(Generic[Item]):
         try:
             rows = await self.repository.change_together(unit, wanted)
         except (Conflict, Invalid, TooLarge):
+            rows = {}
+        if len(rows) < len(wanted):
             await unit.begin_again()
             return None
-        if len(rows) < len(wanted):
-            raise Internal  # what is locked stays
         return {place: self.repository.item(unit, rows[given.target_id]) for place, given in alone.items()}
 
     async def _guard_account(self, unit: Unit, row: Row, changed: frozenset[str]) -> None:
