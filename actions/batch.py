@@ -54,7 +54,7 @@ class ChangeItem(BatchItem, Generic[Change]):
 
     @classmethod
     def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        return f"{params[0].__name__}BatchItem"
+        return f"{params[0].__name__.removesuffix('Change')}BatchUpdateItem"
 
 
 def _each_once(items: list[ItemT]) -> list[ItemT]:

@@ -8,7 +8,6 @@ the face of law 6. The database's side of the work is a type parameter: this mod
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -36,6 +35,7 @@ from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, implied_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
 from actions.hooks import Hook, Outcome, PartOf, UsedThing, until_closed, wrapped
+from actions.repeated_names import refuse_repeated_names
 from actions.standard import Spec
 from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
 from audit.record import Phase, new_id
@@ -355,7 +355,7 @@ def _parse(spec: Spec, given: bytes | Mapping[str, object] | ChamberlainError) -
         if isinstance(given, bytes):
             found = model.model_validate_json(given or b"{}", strict=True)
             if given:
-                json.loads(given, object_pairs_hook=_without_repeats)  # its depth is bounded by the model it has met
+                refuse_repeated_names(given)
             return found
         return model.model_validate(given)
     except ValidationError as error:
@@ -369,12 +369,6 @@ def _parse(spec: Spec, given: bytes | Mapping[str, object] | ChamberlainError) -
                 for fault in faults[:20]
             ],
         ) from None
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> None:
-    """A name given twice in one object would lose one of its values in silence."""
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise BadRequest("The input gives a name twice in one object.", reason="repeated-name")
 
 
 class _timed:

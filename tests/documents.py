@@ -1,7 +1,7 @@
 """An action as a GraphQL document, written from the schema alone, as by a client that knows nothing else."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import httpx
 from graphql import (
@@ -60,6 +60,8 @@ def variables(spec: Spec, places: Places, target: object, given: object = None) 
         made["scope"] = {spec.scope_type.value: places.of(spec.scope_type)}
     if "id" in args:
         made["id"] = str(target)
+    if spec.operation == SEARCH and given:
+        made |= {name: spelled(part, args[name].type) for name, part in dict(cast(Any, given)).items()}
     if "input" in args and given is not None:
         made["input"] = spelled(aimed(spec, target, given), args["input"].type)
     return made
@@ -109,8 +111,16 @@ async def run(caller: Caller, query: str, **variables: object) -> Any:
     return told["data"]
 
 
-async def outcome(caller: Caller, spec: Spec, places: Places, target: object, given: object = None) -> tuple[int, Any]:
-    """An action by GraphQL: the status that REST would have had, and the data or the error's code."""
+class Told(NamedTuple):
+    """What came of an action by GraphQL: the status that REST would have had, and the data or the error's code; and
+    where the input was wrong."""
+
+    status: int
+    told: Any
+    pointers: list[str]
+
+
+async def outcome(caller: Caller, spec: Spec, places: Places, target: object, given: object = None) -> Told:
     made = variables(spec, places, target, given)
     answer = await post(caller, document(spec, made), **made)
     assert answer.status_code == 200, answer.text
@@ -119,7 +129,8 @@ async def outcome(caller: Caller, spec: Spec, places: Places, target: object, gi
         [error] = told["errors"]
         assert (told["data"], error["path"]) == ({"told": None}, ["told"])
         assert error["extensions"]["request_id"] == answer.headers["x-request-id"]
-        return error["extensions"]["status"], error["extensions"]["code"]
+        told = error["extensions"]
+        return Told(told["status"], told["code"], [fault["pointer"] for fault in told.get("errors", ())])
     data = told["data"]["told"]
     if spec.operation == SEARCH:
         data = {
@@ -128,4 +139,4 @@ async def outcome(caller: Caller, spec: Spec, places: Places, target: object, gi
             "totalCountExact": data["totalCountExact"],
             "hasNextPage": data["pageInfo"]["hasNextPage"],
         }
-    return 200, data
+    return Told(200, data, [])

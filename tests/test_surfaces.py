@@ -2,19 +2,25 @@
 
 import re
 import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
-from graphql import GraphQLNonNull, GraphQLObjectType, get_named_type
+from graphql import GraphQLNonNull, GraphQLObjectType, get_named_type, is_scalar_type
 from pydantic import BaseModel
 
 from actions.directory import OWNER
 from actions.entities import ALL_SPECS
+from actions.entities.audit_record import AUDIT_RECORD
 from actions.query import Page
 from actions.standard import Spec
 from actions.vocabulary import SEARCH, ScopeType
-from tests.documents import BUILT, camel, connection, field_of, outcome, spelled
+from server.http.openapi import document as described
+from tests.documents import BUILT, camel, connection, document, field_of, outcome, post, spelled, variables
 from tests.laws.support import Places, plausible, request, spec_named
+from tests.signing_in import bearer, claim, log_in
 from tests.world.world import World
 
 SERVED = [spec for spec in ALL_SPECS if not spec.internal]
@@ -81,6 +87,119 @@ def _same_fields(kind: Any, model: type[BaseModel]) -> None:
         assert isinstance(kind.fields[camel(name)].type, GraphQLNonNull) is not nullable, name
 
 
+def test_a_model_has_one_name_in_both_documents() -> None:
+    told = described(ALL_SPECS, "1")
+    named: set[tuple[str, str]] = set()
+    for spec in SERVED:
+        operation = told["paths"][spec.path][spec.method.lower()]
+        field = field_of(spec)
+        if "input" in field.args and "requestBody" in operation:
+            body = operation["requestBody"]["content"]["application/json"]["schema"]
+            named |= set(_names(told["components"]["schemas"], body, field.args["input"].type))
+        if spec.operation != SEARCH:
+            answer = next(shown for status, shown in operation["responses"].items() if status.startswith("2"))
+            for shown in _kinds(answer["content"]["application/json"]["schema"]):
+                if len(_kinds(answer["content"]["application/json"]["schema"])) == 1:
+                    named |= set(_names(told["components"]["schemas"], shown, field.type))
+    assert {one for one, _ in named} >= {"UserBatchUpdate", "UserBatchUpdateItem", "Batch", "UserBatchItemResult"}
+    assert [pair for pair in sorted(named) if pair[0] != pair[1]] == []
+
+
+def _kinds(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a schema is one of, a list's being its items'; null is none."""
+    if "anyOf" in shown:
+        return [kind for part in shown["anyOf"] for kind in _kinds(part)]
+    if shown.get("type") == "array":
+        return _kinds(shown.get("items", {}))
+    return [] if shown == {"type": "null"} else [shown]
+
+
+def _names(components: dict[str, Any], shown: dict[str, Any], kind: Any) -> Iterator[tuple[str, str]]:
+    """The name of each model and enum below a place, by OpenAPI and by GraphQL."""
+    found, named = _kinds(shown), get_named_type(kind)
+    if len(found) != 1 or "$ref" not in found[0] or is_scalar_type(named):
+        return
+    name = found[0]["$ref"].rpartition("/")[2]
+    yield name, named.name
+    for key, below in components[name].get("properties", {}).items():
+        if (told := named.fields.get(camel(key))) is not None:
+            yield from _names(components, below, told.type)
+
+
+# -- who may ask without being anybody --
+
+_BAD = {
+    "a scheme that nobody knows": "Basic bWlhOm1pYQ==",
+    "no token": "Bearer nonsense",
+    "a token of another": "Bearer eyJhbGciOiJFZERTQSJ9.e30.AAAA",
+    "no signature": "BackendAI signMethod=HMAC-SHA256, credential=AKIANOBODYNOBODYNOBO:00",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("proof", [None, *_BAD.values()], ids=["none", *_BAD])
+async def test_what_anybody_may_ask_is_served_whatever_the_request_carries(world: World, proof: str | None) -> None:
+    """Who has a token that is no good any more has to be able to get another."""
+    headers = None if proof is None else {"authorization": proof}
+    places, stranger = Places("research", "", "me"), world.stranger()
+    before = len(await world.records())
+    served = [spec for spec in SERVED if spec.anonymous]
+    assert {spec.name for spec in served} == {"admin_authorize_login", "admin_refresh_login"}
+    held = await log_in(world)
+    for spec in served:
+        logs_in = spec.name == "admin_authorize_login"
+        given = claim() if logs_in else {"refresh_token": held["refresh_token"]}
+        made = variables(spec, places, "", given)
+        sent = {"query": document(spec, made), "variables": made}
+        told = (await stranger.send("POST", "/graphql", sent, headers=headers)).json()["data"]["told"]
+        answer = await post(bearer(world, told["accessToken"]), WHO)
+        assert answer.json()["data"]["told"] == {"username": "mia"}
+        wrong = claim(password="another long password") if logs_in else {"refresh_token": "x" * 60}
+        rest = await stranger.send("POST", spec.path, wrong, headers=headers)
+        sent["variables"] = variables(spec, places, "", wrong)
+        [error] = (await stranger.send("POST", "/graphql", sent, headers=headers)).json()["errors"]
+        assert (error["extensions"]["status"], error["extensions"]["code"]) == (rest.status_code, rest.json()["code"])
+    assert "authenticate" not in {record["action"] for record in (await world.records())[before:]}
+
+
+@pytest.mark.parametrize("proof", _BAD.values(), ids=[*_BAD])
+async def test_bad_credentials_are_refused_as_they_are_at_every_other_route(world: World, proof: str) -> None:
+    """The same answer, record and count, whatever the document is: of actions, of none, broken, or no document."""
+    headers = {"authorization": proof, "content-type": "application/json"}
+    expected = await _refusal(world, "GET", "/auth/whoami", headers, "")
+    opens = 'adminRefreshLogin(input: {refreshToken: "x"}) { login }'
+    queries = (WHO, "{ __typename }", f"mutation {{ {opens} userCreateKeypair {{ id }} }}", f"{{ {opens} }}", "{")
+    for body in (*(orjson.dumps({"query": query}).decode() for query in queries), "{", "[]"):
+        assert await _refusal(world, "POST", "/graphql", headers, body) == expected, body
+    assert await _refusal(world, "PUT", "/graphql", headers, "") == expected
+
+
+WHO = '{ told: userWhoamiUser(scope: {user: "me"}) { username } }'
+
+
+async def _refusal(world: World, method: str, path: str, headers: dict[str, str], body: str) -> object:
+    """An answer, and what was recorded and counted of it."""
+    records, counted = len(await world.records()), _failures(world)
+    address = f"192.0.2.{records}"  # one of its own, for which nothing was counted yet
+    answer = await world.stranger(address=address).send(method, path, body.encode(), headers=headers)
+    [record] = (await world.records())[records:]
+    told = {name: count - counted.get(name, 0) for name, count in _failures(world).items()}
+    problem = {name: part for name, part in answer.json().items() if name not in ("instance", "request_id")}
+    assert record["action"] == "authenticate"
+    kinds = answer.headers["content-type"], answer.headers.get_list("www-authenticate")
+    return answer.status_code, problem, kinds, record["error"], {name: count for name, count in told.items() if count}
+
+
+def _failures(world: World) -> dict[str, float]:
+    """Refusals so far, by reason."""
+    return {
+        sample.labels["reason"]: sample.value
+        for family in world.app.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.endswith("authentication_failures_total")
+    }
+
+
 # -- the personas, by both --
 
 
@@ -99,6 +218,7 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
     policy = world.app.policy.current()
     allowed = {spec.name for spec in SERVED if policy.decide(roles, spec.permission).allowed}
     seen: dict[int, int] = {}
+    so_far = {"filter": {"at": {"before": datetime.now(UTC).isoformat()}}}  # the log grows by being read
     for spec in SERVED:
         changes = not spec.operation.reads and spec.name in allowed
         if spec.anonymous or (changes and (spec.on_own_scope or not (spec.operation.on_item or spec.each))):
@@ -108,21 +228,30 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
         for target in [*there, uuid.uuid4()] if names_one else [""]:
             given = plausible(spec, world.id("mia"), world.places.research)[0]
             body = given if spec.input.model_fields and spec.operation != SEARCH else None
+            if spec.operation == SEARCH and spec.entity is AUDIT_RECORD:
+                body = so_far
             answer = await request(caller, spec, places, target, body)
             told = await outcome(caller, spec, places, target, body)
             rest = answer.json()
             if answer.is_error:
-                assert told == (answer.status_code, rest["code"]), spec.name
+                assert told == (answer.status_code, rest["code"], places_of(rest)), spec.name
             else:
                 assert spec.operation.reads, f"{persona} was thought not to hold {spec.name}"
                 expected = connection(rest, spec) if spec.operation == SEARCH else spelled(rest, field_of(spec).type)
-                assert told[0] == 200, (spec.name, told)
-                if told[1] != expected:  # a log grows by being read
-                    assert rest != (await request(caller, spec, places, target, body)).json(), spec.name
-            seen[told[0]] = seen.get(told[0], 0) + 1
+                assert told == (200, expected, []), spec.name
+            seen[told.status] = seen.get(told.status, 0) + 1
     assert seen[404] > 10
     assert seen.get(200, 0) > 2 or persona == "nobody"
     assert seen.get(403, 0) > 10 or persona == "root"
+
+
+HERE, NOWHERE = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+
+
+def _partly(*told: dict[str, Any]) -> dict[str, object]:
+    """A batch, done as far as it goes: of the thing at hand, and then of one that is not there."""
+    items = [{"id": HERE, **told[0]}, {"id": NOWHERE, **told[0], **told[-1]}]
+    return {"mode": "partial", "items": items}
 
 
 _STEPS: tuple[tuple[str, str, str, dict[str, object] | None], ...] = (
@@ -133,6 +262,14 @@ _STEPS: tuple[tuple[str, str, str, dict[str, object] | None], ...] = (
     ("dana", "domain_update_user", "user", {"description": None}),
     ("dana", "domain_update_user", "user", {"allowed_client_ip": ["10.0.0.1", "nonsense"]}),
     ("dana", "domain_update_user", "user", {}),
+    ("dana", "domain_batch_update_users", "user", {"full_name": "Eve", "allowed_client_ip": ["10.0.0.0/8"]}),
+    ("dana", "domain_batch_update_users", "user", {"allowed_client_ip": ["10.0.0.1", "nonsense"]}),
+    ("dana", "domain_batch_update_users", "user", {"email": "mia@example.org"}),
+    ("dana", "domain_batch_update_users", "user", _partly({"change": {"email": "mia@example.org"}})),
+    ("dana", "domain_batch_update_users", "user", _partly({"change": {"description": "two"}}, {"version": 1})),
+    ("dana", "domain_batch_delete_users", "user", _partly({"version": 1})),
+    ("dana", "domain_batch_delete_users", "user", None),
+    ("root", "domain_restore_user", "user", None),
     ("dana", "domain_purge_user", "user", None),
     ("dana", "domain_delete_user", "user", None),
     ("dana", "domain_update_user", "user", {"description": "too late"}),
@@ -148,7 +285,7 @@ _STEPS: tuple[tuple[str, str, str, dict[str, object] | None], ...] = (
     ("root", "admin_update_domain", "domain", {"total_resource_slots": {"cuda_shares": 2**40, "cpu": 1}}),
     ("root", "admin_update_domain", "domain", {"total_resource_slots": {"a": -1}}),
 )
-_OF_ITS_OWN = re.compile(r"^(id|name|username|email|access_key|secret_key|is_default|.*_at)$")
+_OF_ITS_OWN = re.compile(r"^(id|name|username|email|accessKey|secretKey|isDefault|.*At)$")
 
 
 async def test_a_life_goes_the_same_way_on_both(world: World) -> None:
@@ -157,19 +294,53 @@ async def test_a_life_goes_the_same_way_on_both(world: World) -> None:
     places = Places("research", str(world.places.lab), "me")
     for who, name, kind, given in _STEPS:
         spec, own = spec_named(name), _own(given)
-        answer = await request(world.as_(who), spec, places, made.get(("rest", kind)), given)
-        status, told = await outcome(world.as_(who), spec, places, made.get(("graphql", kind)), own)
+        here, there = made.get(("rest", kind)), made.get(("graphql", kind))
+        answer = await request(world.as_(who), spec, places, here, _aimed_at(here, given))
+        found = await outcome(world.as_(who), spec, places, there, _aimed_at(there, own))
         rest = answer.json()
         if answer.is_error:
-            assert (status, told) == (answer.status_code, rest["code"]), (name, given, rest)
+            assert found == (answer.status_code, rest["code"], places_of(rest)), (name, given, rest)
             continue
-        assert status == 200, (name, given, told)
-        expected = spelled(rest, field_of(spec).type)
-        for key in rest:
-            if not _OF_ITS_OWN.match(key):
-                assert told[camel(key)] == expected[camel(key)], (name, key)
+        assert found.status == 200, (name, given, found)
+        expected = spelled(_placed(rest), field_of(spec).type)
+        assert _shared(found.told) == _shared(expected), (name, given)
+        told_of = [item["id"] for item in found.told.get("items", ())]
+        assert told_of == [item["id"].replace(str(here), str(there)) for item in rest.get("items", ())]
         if kind == "":
-            made["rest", spec.entity.name], made["graphql", spec.entity.name] = rest["id"], told["id"]
+            made["rest", spec.entity.name], made["graphql", spec.entity.name] = rest["id"], found.told["id"]
+
+
+def _aimed_at(key: str | None, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not given or "items" not in given:
+        return given
+    return {**given, "items": [{**item, "id": key if item["id"] == HERE else item["id"]} for item in given["items"]]}
+
+
+def places_of(problem: dict[str, Any]) -> list[str]:
+    """Where GraphQL says that the input is wrong, by where REST says it."""
+    return [_place(fault["pointer"]) for fault in problem.get("errors", ())]
+
+
+def _place(pointer: str) -> str:
+    return "/input" + "/".join(camel(part) for part in pointer.split("/"))
+
+
+def _placed(told: Any) -> Any:
+    """An answer of REST with its pointers as GraphQL has them."""
+    if isinstance(told, list):
+        return [_placed(part) for part in told]
+    if not isinstance(told, dict):
+        return told
+    return {key: _place(part) if key == "pointer" else _placed(part) for key, part in told.items()}
+
+
+def _shared(told: Any) -> Any:
+    """An answer less what is each thing's own."""
+    if isinstance(told, list):
+        return [_shared(part) for part in told]
+    if not isinstance(told, dict):
+        return told
+    return {key: _shared(part) for key, part in told.items() if not _OF_ITS_OWN.match(key)}
 
 
 def _own(given: dict[str, object] | None) -> dict[str, object] | None:

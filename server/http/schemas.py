@@ -1,16 +1,17 @@
 """Models as components of the OpenAPI document: JSON Schema 2020-12 under short, stable names.
 
-A generic model is called by its argument: ``Page[User]`` is ``UserPage``. Two models of one name stop the program.
+Names follow ``server.http.names``. Two models of one name stop the program.
 Knows no entity and no route.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
+
+from server.http.names import public_name
 
 Schema = dict[str, Any]
 PREFIX = "#/components/schemas/"
@@ -67,18 +68,11 @@ class _Generator(GenerateJsonSchema):
 def _names(definitions: Mapping[str, Schema]) -> dict[str, str]:
     names: dict[str, str] = {}
     for key, shown in definitions.items():
-        name = component_name(shown.get("title", key))
+        name = public_name(shown.get("title", key))
         if name in names.values():
             raise SchemaError(f"two models are called {name}; give one of them another name")
         names[key] = name
     return names
-
-
-def component_name(title: str) -> str:
-    """``Page[User]`` as ``UserPage``, ``Batch[Update[User]]`` as ``UserUpdateBatch``."""
-    outer, bracket, inner = title.partition("[")
-    arguments = re.findall(r"[^,\[\]]+(?:\[.*?\])?", inner[:-1]) if bracket else []
-    return "".join(component_name(argument.strip()) for argument in arguments) + outer
 
 
 def _renamed(shown: Any, names: Mapping[str, str]) -> Any:

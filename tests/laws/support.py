@@ -91,8 +91,8 @@ async def request(caller: Caller, spec: Spec, places: Places, target: object = "
 
 
 def aimed(spec: Spec, target: object, body: Any) -> Any:
-    """The input that an action takes: ``body``, or for a batch the one item that says the same."""
-    if spec.each is None:
+    """The input that an action takes: ``body``, or for a batch the one item that says the same, unless it has some."""
+    if spec.each is None or "items" in (body or ()):
         return body
     return {"items": [{"id": str(target), **({"change": body} if spec.each.operation == UPDATE else {})}]}
 

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from actions.entities import ALL_SPECS
 from actions.vocabulary import PURGE
 from server.app import VERSION
+from server.http.names import public_name
 from server.http.openapi import document, order_pattern
-from server.http.schemas import SchemaError, Schemas, component_name
+from server.http.schemas import SchemaError, Schemas
 from tests.commands import invoke
 from tests.golden.pages import PAGES
 from tests.world.world import World
@@ -115,9 +116,9 @@ def test_an_order_names_each_field_once() -> None:
 
 
 def test_a_generic_model_is_called_by_its_argument() -> None:
-    assert component_name("User") == "User"
-    assert component_name("Page[User]") == "UserPage"
-    assert component_name("Batch[Change[User]]") == "UserChangeBatch"
+    assert public_name("User") == "User"
+    assert public_name("Page[User]") == "UserPage"
+    assert public_name("Batch[Change[User]]") == "UserChangeBatch"
 
 
 def test_two_models_of_one_name_stop_the_start() -> None:

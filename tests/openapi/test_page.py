@@ -38,11 +38,26 @@ async def test_the_page_loads_nothing_and_runs_only_what_its_policy_names(world:
     reader = _Reader()
     reader.feed(answer.text)
     for tag, attributes in reader.elements:
-        assert tag not in ("link", "iframe", "object", "embed", "base", "img", "form")
+        assert tag not in ("link", "iframe", "object", "embed", "base", "img")
         assert not _LOADING & attributes.keys(), tag
         assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
     assert not re.search(r"(https?:)?//[a-z0-9-]+\.", answer.text)
     assert not [word for word in _KEPT if word in answer.text]
+
+
+async def test_a_log_in_is_a_form_so_that_one_press_of_a_key_sends_it_once(world: World) -> None:
+    """Its own handler keeps the browser from sending it; a handler of keys beside it would do everything twice."""
+    for path, form in (("/docs", 'el("form", { onsubmit: enter }'), ("/graphql", '<form id="credentials">')):
+        page = (await world.stranger().send("GET", path)).text
+        assert page.count(form) == 1, path
+        handlers = re.findall(r"(?:key === |key !== )\"Enter\".*?\n?.*?\n?.*?preventDefault", page)
+        assert len(handlers) == len(re.findall(r'"Enter"', page)) == 1, path
+        assert page.count("preventDefault();  // nothing is sent but by the script") == 1, path
+
+
+async def test_an_address_that_no_escape_can_be_read_from_shows_the_page(world: World) -> None:
+    page = (await world.stranger().send("GET", "/docs")).text
+    assert [line for line in page.splitlines() if "decodeURIComponent" in line and "try {" not in line] == []
 
 
 async def test_a_head_of_the_page_has_no_body(world: World) -> None:

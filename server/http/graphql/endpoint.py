@@ -36,6 +36,7 @@ from actions.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
+from actions.repeated_names import refuse_repeated_names
 from server.http.actions import Executes, Raw, action_of
 from server.http.exchange import Exchange
 from server.http.graphql.documents import Document, Documents, Operation, RequestErrors
@@ -206,17 +207,25 @@ def _counts(info: GraphQLResolveInfo[Any]) -> bool:
     return False
 
 
+def in_the_address() -> BadRequest:
+    """What is said of a document that stands where histories and logs keep it."""
+    return BadRequest(
+        "A document is sent by POST; it, its variables and its operation stand in the body.", reason="query-in-address"
+    )
+
+
 def _asked(request: Request, body: bytes) -> _Asked:
     """The request in the JSON of GraphQL over HTTP. Raises ``UnsupportedMedia``, ``BadRequest``."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # no form and no plain text: those a foreign page could send unasked
         raise UnsupportedMedia("A document is sent as JSON, of the type application/json.")
     if request.scope["query_string"]:
-        raise BadRequest("A document, its variables and its operation stand in the body.", reason="query-in-address")
+        raise in_the_address()
     try:
         told = orjson.loads(body)
     except ValueError:
         raise BadRequest("The body is not JSON.", reason="malformed-json") from None
+    refuse_repeated_names(body)
     if isinstance(told, list):
         raise BadRequest("Documents are sent one at a time.", reason="batched")
     if not isinstance(told, dict) or not isinstance(told.get("query"), str):

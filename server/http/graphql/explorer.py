@@ -7,8 +7,8 @@ histories and logs.
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actions.errors import MethodNotAllowed
 from server.http.exchange import Exchange
+from server.http.graphql.endpoint import in_the_address
 from server.http.pages import Page
 
 
@@ -25,5 +25,5 @@ class Explorer:
             return
         Exchange.of(scope).route = scope["path"]
         if scope["query_string"]:
-            raise MethodNotAllowed("A document is sent by POST.", extra={"allow": "POST"})
+            raise in_the_address()
         await self._page(scope, receive, send)

@@ -27,6 +27,7 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
 
 from actions.action import Address
+from actions.batch import BatchResult
 from actions.errors import BadRequest
 from actions.query import Page, Search, Total, filter_of
 from actions.standard import Spec
@@ -117,6 +118,10 @@ class Served:
     def answer(self, result: BaseModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The result as the JSON that a REST request would get; a page of it as a connection."""
         told: dict[str, Any] = result.__pydantic_serializer__.to_python(result, mode="json")
+        if isinstance(result, BatchResult):
+            for item in told["items"]:
+                for fault in item["problem"]["errors"] if item["problem"] else ():
+                    fault["pointer"] = self.pointer(fault["pointer"])
         if not self.searches:
             return told
         page = cast(Page[Any], result)

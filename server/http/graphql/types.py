@@ -21,6 +21,8 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
 from strawberry.types.scalar import ScalarDefinition
 
+from server.http.names import public_name
+
 Long = NewType("Long", int)
 Moment = NewType("Moment", str)
 Json = NewType("Json", object)
@@ -196,12 +198,7 @@ def camel_case(name: str) -> str:
 
 
 def name_of(model: type[BaseModel]) -> str:
-    """``User``; ``UserStatusEnumFilter`` for ``EnumFilter[UserStatus]``."""
-    generic = model.__pydantic_generic_metadata__
-    if generic["origin"] is None:
-        return model.__name__
-    parts = [name_of(a) if isinstance(a, type) and issubclass(a, BaseModel) else _word(a) for a in generic["args"]]
-    return "".join(parts) + generic["origin"].__name__
+    return public_name(model.__name__)
 
 
 def output_field(name: str, annotation: object, description: str | None = None) -> StrawberryField:
@@ -214,11 +211,6 @@ def input_field(name: str, annotation: object, description: str | None = None) -
 
 def argument(name: str, annotation: object, description: str | None = None) -> StrawberryArgument:
     return StrawberryArgument(name, name, StrawberryAnnotation(annotation), description=description)
-
-
-def _word(argument: object) -> str:
-    name = argument.__name__ if isinstance(argument, type) else str(argument)
-    return name[:1].upper() + "".join(character for character in name[1:] if character.isalnum())
 
 
 def _sentence(model: type[BaseModel]) -> str | None:

@@ -7,6 +7,7 @@ behind a shared address shuts no honest caller out. Every reason that depends on
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -14,7 +15,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actions.addresses import address_allowed
-from actions.errors import BadRequest, TooManyRequests, Unauthenticated
+from actions.errors import BadRequest, ChamberlainError, TooManyRequests, Unauthenticated
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
@@ -56,6 +57,15 @@ class Forms:
         return self._signed, authorization or b""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why credentials were refused, and the access key that they claimed to be of."""
+
+    reason: str
+    status: int
+    claimed: str
+
+
 class AuthenticationMiddleware:
     def __init__(
         self,
@@ -69,8 +79,8 @@ class AuthenticationMiddleware:
         require_signed_body: bool,
         partly_open: frozenset[str] = frozenset(),
     ) -> None:
-        """``partly_open`` are paths where it depends on the body whether anybody may ask: who sends no credentials gets
-        there, and is refused once the route raises ``Unauthenticated``."""
+        """``partly_open`` are paths where it depends on the body whether anybody may ask: there the refusal is kept,
+        and told if the route raises anything at all instead of an answer."""
         self._app = app
         self._forms = forms
         self._used = used
@@ -85,21 +95,23 @@ class AuthenticationMiddleware:
         exchange = Exchange.of(scope)
         started = time.perf_counter()
         form, credentials = self._forms.of(scope)
+        kept: _Refusal | None = None
         try:
             await self._authenticate(form, credentials, scope, exchange)
         except FAILURES as refusal:
-            if refusal.reason != Reason.MISSING_CREDENTIALS or scope["path"] not in self._partly_open:
-                status = getattr(refusal, "status", 401)
-                await self._refuse(exchange, str(refusal.reason), status, form.claimed(credentials))
+            kept = _Refusal(str(refusal.reason), getattr(refusal, "status", 401), form.claimed(credentials))
+            if scope["path"] not in self._partly_open:
+                await self._refuse(exchange, kept)
         self._metrics.stage_finished("authentication", time.perf_counter() - started)
         try:
             await self._app(scope, receive, send)
         except SignatureError as refusal:  # the body, once it was read, is not the one that was signed
-            await self._refuse(exchange, refusal.reason, refusal.status, form.claimed(credentials))
-        except Unauthenticated as refusal:
-            if exchange.principal is None:  # what was asked for is not among what is served to anybody
-                await self._refuse(exchange, Reason.MISSING_CREDENTIALS, Unauthenticated.status, "")
-            exchange.refusals.append(refusal)
+            await self._refuse(exchange, _Refusal(refusal.reason, refusal.status, form.claimed(credentials)))
+        except ChamberlainError as error:
+            if kept is not None:  # what was asked for is not among what is served to anybody
+                await self._refuse(exchange, kept)
+            if isinstance(error, Unauthenticated):
+                exchange.refusals.append(error)
             raise
         finally:
             for replay in exchange.refusals:  # the actions' own records tell of them
@@ -118,8 +130,9 @@ class AuthenticationMiddleware:
         exchange.replay_digest = proof.replay_digest
         exchange.body_digest = proof.body_digest
 
-    async def _refuse(self, exchange: Exchange, reason: str, status: int, claimed: str) -> None:
+    async def _refuse(self, exchange: Exchange, refusal: "_Refusal") -> None:
         """Count, slow and record a failure, then say no."""
+        reason, status = refusal.reason, refusal.status
         self._metrics.authentication_failed(reason)
         self._log.info(
             "authentication failed", request_id=exchange.request_id, reason=reason, client=exchange.client_address
@@ -128,7 +141,7 @@ class AuthenticationMiddleware:
         await self._audit.failed(
             exchange.client_address,
             exchange.request_id,
-            claimed,
+            refusal.claimed,
             reason,
             TooManyRequests.status if wait > 0 else status,
             exchange.received_at,
