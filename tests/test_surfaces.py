@@ -21,6 +21,7 @@ from server.http.openapi import document as described
 from tests.documents import BUILT, camel, connection, document, field_of, outcome, post, spelled, variables
 from tests.laws.support import Places, plausible, request, spec_named
 from tests.signing_in import bearer, claim, log_in
+from tests.world.counted import registry
 from tests.world.world import World
 
 SERVED = [spec for spec in ALL_SPECS if not spec.internal]
@@ -194,9 +195,9 @@ def _failures(world: World) -> dict[str, float]:
     """Refusals so far, by reason."""
     return {
         sample.labels["reason"]: sample.value
-        for family in world.app.metrics.registry.collect()
+        for family in registry(world.app.metrics).collect()
         for sample in family.samples
-        if sample.name.endswith("authentication_failures_total")
+        if sample.name.endswith("auth_failures_total")
     }
 
 
@@ -227,7 +228,7 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
         names_one = spec.each is not None or (spec.operation.on_item and not spec.on_own_scope)
         for target in [*there, uuid.uuid4()] if names_one else [""]:
             given = plausible(spec, world.id("mia"), world.places.research)[0]
-            body = given if spec.input.model_fields and spec.operation != SEARCH else None
+            body: Any = given if spec.input.model_fields and spec.operation != SEARCH else None
             if spec.operation == SEARCH and spec.entity is AUDIT_RECORD:
                 body = so_far
             answer = await request(caller, spec, places, target, body)
