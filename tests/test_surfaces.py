@@ -169,7 +169,7 @@ async def test_bad_credentials_are_refused_as_they_are_at_every_other_route(worl
     headers = {"authorization": proof, "content-type": "application/json"}
     expected = await _refusal(world, "GET", "/auth/whoami", headers, "")
     opens = 'adminRefreshLogin(input: {refreshToken: "x"}) { login }'
-    queries = (WHO, "{ __typename }", f"mutation {{ {opens} userCreateKeypair {{ id }} }}", f"{{ {opens} }}", "{")
+    queries = (WHO, "{ __typename }", f"mutation {{ {opens} userCreateKeypair {{ id }} }}", "{")
     for body in (*(orjson.dumps({"query": query}).decode() for query in queries), "{", "[]"):
         assert await _refusal(world, "POST", "/graphql", headers, body) == expected, body
     assert await _refusal(world, "PUT", "/graphql", headers, "") == expected
@@ -219,7 +219,9 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
     policy = world.app.policy.current()
     allowed = {spec.name for spec in SERVED if policy.decide(roles, spec.permission).allowed}
     seen: dict[int, int] = {}
-    so_far = {"filter": {"at": {"before": datetime.now(UTC).isoformat()}}}  # the log grows by being read
+    so_far: dict[str, Any] = {
+        "filter": {"at": {"before": datetime.now(UTC).isoformat()}}
+    }  # the log grows by being read
     for spec in SERVED:
         changes = not spec.operation.reads and spec.name in allowed
         if spec.anonymous or (changes and (spec.on_own_scope or not (spec.operation.on_item or spec.each))):
@@ -227,8 +229,8 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
         there = [] if changes else targets.get(spec.entity.name, [])
         names_one = spec.each is not None or (spec.operation.on_item and not spec.on_own_scope)
         for target in [*there, uuid.uuid4()] if names_one else [""]:
-            given = plausible(spec, world.id("mia"), world.places.research)[0]
-            body: Any = given if spec.input.model_fields and spec.operation != SEARCH else None
+            given: dict[str, Any] = plausible(spec, world.id("mia"), world.places.research)[0]
+            body: dict[str, Any] | None = given if spec.input.model_fields and spec.operation != SEARCH else None
             if spec.operation == SEARCH and spec.entity is AUDIT_RECORD:
                 body = so_far
             answer = await request(caller, spec, places, target, body)
@@ -236,6 +238,7 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
             rest = answer.json()
             if answer.is_error:
                 assert told == (answer.status_code, rest["code"], places_of(rest)), spec.name
+                assert spec.operation != SEARCH or told.status in (403, 404), (spec.name, told)
             else:
                 assert spec.operation.reads, f"{persona} was thought not to hold {spec.name}"
                 expected = connection(rest, spec) if spec.operation == SEARCH else spelled(rest, field_of(spec).type)
@@ -269,7 +272,7 @@ _STEPS: tuple[tuple[str, str, str, dict[str, object] | None], ...] = (
     ("dana", "domain_batch_update_users", "user", _partly({"change": {"email": "mia@example.org"}})),
     ("dana", "domain_batch_update_users", "user", _partly({"change": {"description": "two"}}, {"version": 1})),
     ("dana", "domain_batch_delete_users", "user", _partly({"version": 1})),
-    ("dana", "domain_batch_delete_users", "user", None),
+    ("dana", "domain_batch_delete_users", "user", {}),
     ("root", "domain_restore_user", "user", None),
     ("dana", "domain_purge_user", "user", None),
     ("dana", "domain_delete_user", "user", None),
