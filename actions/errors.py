@@ -74,8 +74,10 @@ class Unauthenticated(ChamberlainError):
 
     status, title, reason = 401, "Unauthenticated", "unauthenticated"
 
-    def __init__(self, cause: str, *, reason: str | None = None) -> None:
-        super().__init__("The request carries no valid credentials.", reason=reason)
+    def __init__(
+        self, cause: str, detail: str = "The request carries no valid credentials.", *, reason: str | None = None
+    ) -> None:
+        super().__init__(detail, reason=reason)
         self.cause = cause
 
 

@@ -124,21 +124,32 @@ Key = Annotated[_Kept, Field(max_length=64)]
 KEYS = Shown(propertyNames={"maxLength": 64, "pattern": r"^[^\x00]*$"})
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+_KEEPABLE = re.compile(r"^(?!0001-01-01.*\+(?!00:00$))(?!9999-12-31.*-(?!00:00$))")
+KEEPABLE = Shown(pattern=_KEEPABLE.pattern)
+"""A moment is kept in UTC: on the first day there is no zone may be ahead of it, and none behind on the last."""
 
 
 def as_time(value: object) -> object:
     """A time is written as RFC 3339 has it. (The model by itself would read any digits as seconds since 1970.)"""
     if isinstance(value, str) and _TIME.match(value):
         try:
-            return datetime.fromisoformat(value.upper())
+            moment = datetime.fromisoformat(value.upper())
         except ValueError:
             pass
+        else:
+            return _keepable(moment, value)
     elif isinstance(value, datetime):
-        return value
+        return _keepable(value, value.isoformat())
     raise ValueError("is no time like 2026-01-31T12:00:00Z")
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(as_time)]
+def _keepable(moment: datetime, text: str) -> datetime:
+    if not _KEEPABLE.match(text):
+        raise ValueError("cannot be kept: in UTC it may lie before the year 1 or after the year 9999")
+    return moment
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(as_time), KEEPABLE]
 """A moment, with its zone."""
 
 

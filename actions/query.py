@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints
 
 from actions.errors import Fault, Invalid
-from actions.model import WITHOUT_NUL, Input, Output, Shown, as_time, without_nul
+from actions.model import KEEPABLE, WITHOUT_NUL, Input, Output, Shown, as_time, without_nul
 
 MAX_PAGE = 100
 MAX_OFFSET = 10_000
@@ -32,7 +32,7 @@ def _zoned(moment: datetime) -> datetime:
 
 Operand = Annotated[str, StringConstraints(max_length=512), AfterValidator(without_nul), WITHOUT_NUL]
 Operands = Annotated[list[Operand], Field(max_length=100)]
-Moment = Annotated[datetime, BeforeValidator(as_time), AfterValidator(_zoned)]
+Moment = Annotated[datetime, BeforeValidator(as_time), AfterValidator(_zoned), KEEPABLE]
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 

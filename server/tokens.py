@@ -6,6 +6,7 @@ made and signed by the server (``at+jwt``, EdDSA); a *key pair's token* is made 
 only exception that leaves is ``TokenError``. PyJWT makes and checks the signatures; the claims are checked here.
 """
 
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ _ACCESS_TYPE: Final = "at+jwt"
 _ACCESS_ALGORITHM: Final = "EdDSA"
 _KEYPAIR_ALGORITHM: Final = "HS256"
 _ACCESS_HEADER: Final = frozenset({"alg", "typ", "kid"})
+_COMPACT: Final = re.compile(rb"[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){2}")
+"""Three parts in base64url as RFC 7515 has it: unpadded. Decoders drop what is none of it, so it is looked at first."""
 _MAX_KEY: Final = 64
 _NOBODY: Final = "0" * 40  # checks in place of an unknown key's secret: as long as a real one, and opens nothing
 _JWS: Final = jwt.PyJWS()
@@ -141,7 +144,7 @@ def jwk(key_id: UUID, public_key: bytes) -> dict[str, str]:
 
 
 def _header(token: bytes) -> Mapping[str, Any]:
-    if len(token) > LONGEST or token.count(b".") != 2:
+    if len(token) > LONGEST or not _COMPACT.fullmatch(token):
         raise TokenError(TokenReason.MALFORMED)
     return _object(_part(token, 0))
 

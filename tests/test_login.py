@@ -171,6 +171,8 @@ async def test_every_way_to_be_wrong_looks_alike_and_costs_alike(stage: Stage, m
             costs[name] = (list(checked), [sql for sql in looked_up if "subject_key" not in sql])
         assert len(set(shown.values())) == 1, shown
         assert next(iter(shown.values()))[0] == 401
+        detail = "Name and password do not match an account that may come in from here."
+        assert ("detail", detail) in next(iter(shown.values()))[1]
         assert len({str(cost) for cost in costs.values()}) == 1, costs
         assert [len(part) for part in costs["gone"]] == [1, 1]
         assert checked == ["$argon2id$v=19$m=19456,t=2,p=1"]
@@ -266,6 +268,7 @@ async def test_a_password_that_must_be_changed_lets_nobody_in_without_a_new_one(
     for _ in range(10):  # the password is right, so this is no failure that is counted
         refused = await ask(world, given)
         assert (refused.status_code, code(refused)) == (401, "authentication-verify-password-change-needed")
+    assert refused.json()["detail"] == "The password has to be changed: send new_password."
     wrong = await ask(world, claim(password="not it", new_password=NEW))
     assert (wrong.status_code, code(wrong)) == (401, "authentication-verify-unauthenticated")
     same = await ask(world, {**given, "new_password": "set by somebody else"})
@@ -319,6 +322,34 @@ async def test_a_token_that_is_used_twice_ends_the_login_and_the_record_says_so(
     assert failures(world, "refresh-token-reused") == 1
 
 
+async def test_a_thief_who_goes_on_refreshing_is_found_out_by_whatever_the_owner_holds(world: World) -> None:
+    """Each token that the login ever had tells of the theft, and not the one before the present one alone."""
+    for generations in (2, 5):
+        first = await log_in(world)
+        thiefs = first
+        for _ in range(generations):
+            thiefs = (await refresh(world, thiefs, address="203.0.113.7")).json()
+        owner = await refresh(world, first)
+        assert (owner.status_code, code(owner)) == (401, "authentication-verify-unauthenticated")
+        assert (await refresh(world, thiefs, address="203.0.113.7")).status_code == 401
+        await bearer(world, thiefs).get("/auth", expect=401)
+        reused, over = (await world.records("admin_refresh_login"))[-2:]
+        assert (reused["error"]["cause"], over["error"]["cause"]) == ("refresh-token-reused", "login-over")
+        assert (reused["target"]["id"], reused["changes"][0]["field"]) == (first["login_id"], "deleted_at")
+
+
+async def test_a_login_is_not_refreshed_while_its_password_has_to_be_changed(world: World) -> None:
+    tokens = await log_in(world)
+    user = f"/admin/users/{world.id('mia')}"
+    await world.root.patch(user, {"need_password_change": True})
+    for _ in range(50):  # what was shown is right, so this is no failure that is counted
+        refused = await refresh(world, tokens)
+        assert (refused.status_code, code(refused)) == (401, "authentication-verify-password-change-needed")
+    assert refused.json()["detail"] == "The password has to be changed: log in and send new_password."
+    await world.root.patch(user, {"need_password_change": False})
+    assert (await refresh(world, tokens)).status_code == 200, "nothing was spent"
+
+
 async def test_a_refresh_token_that_is_not_good_refreshes_nothing_and_ends_nothing(world: World) -> None:
     tokens = await log_in(world)
     login, _, secret = tokens["refresh_token"].partition(".")
@@ -329,6 +360,8 @@ async def test_a_refresh_token_that_is_not_good_refreshes_nothing_and_ends_nothi
         login,
         f"{login}.",
         f"{login}.{other}",
+        f"{login}.{secret.partition('.')[2]}",
+        f"{login}.{other.partition('.')[0]}.{secret.partition('.')[2]}",
         f"{UUID(int=7)}.{secret}",
         secret,
         "\udcff" * 0 + "é.é",

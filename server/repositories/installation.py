@@ -7,6 +7,7 @@ from sqlalchemy import Text, Uuid, bindparam, delete, exists, func, insert, lite
 from actions.directory import SUPERADMIN
 from actions.vocabulary import ScopeType
 from server.repositories.database import Database, Query, Row
+from server.repositories.logins import END_ALL
 from server.repositories.rows import domains, keypairs, logins, projects, request_signatures, role_bindings, users
 from server.repositories.unit import Unit
 
@@ -70,7 +71,8 @@ _forgotten = delete(request_signatures).where(_OLD).returning(request_signatures
 _FORGET = Query(select(func.count().label("total")).select_from(_forgotten))
 _OVER = logins.c.expires_at < func.now() - literal_column("interval '30 days'")
 """Until then a login that is over still tells from where its user usually comes."""
-_cleared = delete(logins).where(_OVER).returning(logins.c.id).cte("cleared")
+_over = select(logins.c.id).where(_OVER).order_by(logins.c.id).with_for_update(skip_locked=True)
+_cleared = delete(logins).where(logins.c.id.in_(_over)).returning(logins.c.id).cte("cleared")
 _CLEAR = Query(select(func.count().label("total")).select_from(_cleared))
 _LEFTOVERS = Query(
     select(
@@ -78,11 +80,6 @@ _LEFTOVERS = Query(
             "there"
         )
     )
-)
-_END_LOGINS = Query(
-    update(logins)
-    .where(logins.c.user_id == _USER, logins.c.deleted_at.is_(None))
-    .values(deleted_at=func.now(), version=logins.c.version + 1)
 )
 
 
@@ -138,9 +135,9 @@ class InstallationRepository:
 
         Whoever was logged in as this user is so no more.
         """
-        await unit.write(_END_LOGINS, user=user["id"])
         await unit.write(_REVIVE_DOMAIN, domain=user["domain_id"])
         await unit.write(_REVIVE_USER, user=user["id"], password_hash=password_hash)
+        await unit.write(END_ALL, user=user["id"], but=None)
 
     async def make_superadmin(self, unit: Unit, key: UUID, user: UUID) -> None:
         """Bind the role without an end, unless it is so bound."""

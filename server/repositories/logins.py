@@ -1,8 +1,9 @@
 """Logins in the database, and what a log-in asks of users, roles and key pairs: statements beside any user's scope."""
 
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, bindparam, exists, func, or_, select, update
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, exists, func, or_, select, update
 
 from actions.entities.login import LOGINS, Login
 from actions.vocabulary import ScopeType
@@ -44,23 +45,38 @@ _REHASH = Query(update(users).where(users.c.id == _USER).values(password_hash=bi
 _PRESENTED = Query(
     select(
         logins.c.refresh_digest,
-        logins.c.spent_digest,
+        logins.c.family_digest,
         logins.c.deleted_at,
         logins.c.expires_at,
         users.c.allowed_client_ip,
+        users.c.need_password_change,
         _IN_FORCE.label("in_force"),
     )
     .select_from(logins.join(users, logins.c.user_id == users.c.id).join(domains, users.c.domain_id == domains.c.id))
     .where(logins.c.id == _LOGIN)
 )
+_held = (
+    select(logins.c.id)
+    .where(logins.c.user_id == _USER, logins.c.deleted_at.is_(None), _BUT.is_(None) | (logins.c.id != _BUT))
+    .order_by(logins.c.id)
+    .with_for_update()
+    .cte("held")
+)
 _ended = (
     update(logins)
-    .where(logins.c.user_id == _USER, logins.c.deleted_at.is_(None), _BUT.is_(None) | (logins.c.id != _BUT))
+    .where(logins.c.id == _held.c.id)
     .values(deleted_at=func.now(), version=logins.c.version + 1, updated_at=func.now())
     .returning(logins.c.id)
     .cte("ended")
 )
-_END_ALL = Query(select(func.count().label("total")).select_from(_ended))
+END_ALL = Query(select(func.count().label("total")).select_from(_ended))
+"""Ends a ``user``'s logins, ``but`` one apart. Logins are locked after their user, and in the order of their ids."""
+_HOLD_ALL = Query(
+    select(logins.c.id)
+    .where(logins.c.user_id == any_(bindparam("users", type_=ARRAY(Uuid))))
+    .order_by(logins.c.id)
+    .with_for_update()
+)
 _ROLES = Query(
     select(role_bindings.c.role).where(
         role_bindings.c.user_id == _USER,
@@ -99,9 +115,13 @@ class LoginRepository(Repository[Login]):
         """What a refresh token is held against."""
         return await unit.read(_PRESENTED, login=login)
 
+    async def hold_all(self, unit: Unit, users: Collection[UUID]) -> None:
+        """Lock the logins of users, who are locked already, as whoever changes many logins does."""
+        await unit.read_all(_HOLD_ALL, users=list(users))
+
     async def end_all(self, unit: Unit, user: UUID, but: UUID | None = None) -> int:
         """End a user's logins, one apart; returns how many. Each worker is told by the database."""
-        row = await unit.write_row(_END_ALL, user, user=user, but=but)  # a batch's rows are of users, not of logins
+        row = await unit.write_row(END_ALL, user, user=user, but=but)  # a batch's rows are of users, not of logins
         return int(row["total"]) if row else 0
 
     async def roles(self, unit: Unit, user: UUID) -> frozenset[str]:

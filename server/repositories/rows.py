@@ -115,12 +115,12 @@ logins = _kept(
     Column("client_address", Text, nullable=False),
     Column("client_network", Text, nullable=False),
     Column("refresh_digest", LargeBinary, nullable=False),
-    Column("spent_digest", LargeBinary),
+    Column("family_digest", LargeBinary, nullable=False),
     Index("ix_login__user_id", "user_id"),
     Index("ix_login__domain_id", "domain_id"),
     Index("ix_login__expires_at", "expires_at"),
 )
-"""Digests are SHA-256 of refresh tokens: the one that is good, and the one that was exchanged for it."""
+"""Digests are SHA-256 of the two halves of a refresh token: its own, and that of every token of the login."""
 
 signing_keys = _kept(
     "signing_key",

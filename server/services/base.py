@@ -75,6 +75,10 @@ class Service(Generic[Item]):
     async def hold_belongings(self, unit: Unit, keys: Collection[UUID]) -> None:
         """Take the locks that go after those of the rows, which are about to be purged."""
 
+    async def hold_affected(self, unit: Unit, wanted: Changes) -> None:
+        """Take the locks that go after those of the rows, on what else a batch of changes is going to change. What
+        follows from a single change has its own order."""
+
     async def after_create(self, unit: Unit, row: Row) -> None: ...
 
     async def before_change(self, unit: Unit, row: Row, values: Mapping[str, object]) -> None:
@@ -188,6 +192,8 @@ class Service(Generic[Item]):
         rows = await self.repository.own_all(unit, list(wanted))
         if each.operation == PURGE:
             await self.hold_belongings(unit, rows.keys())
+        else:
+            await self.hold_affected(unit, {key: wanted[key] for key in rows})
         run, handler = Items(unit, rows), self.handlers()[each.operation]
         if each.controls_principal is not None:
             owners = (self.repository.lineage(row).id_of(ScopeType.USER) for row in rows.values())

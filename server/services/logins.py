@@ -109,12 +109,13 @@ class LoginService(Service[Login]):
         present = await self._logins.held(unit, account["id"])
         if present is None or present["password_hash"] != account["password_hash"]:
             raise Conflict("The account is being changed just now. Try again.", reason="version-clash")
-        _check_account(present, address)
+        if cause := _barred(present, address):
+            raise _not_let_in(cause)
         self._check_change(present, wanted)
         changes = await self._take_over(unit, account["id"], renewed, wanted.new_password is not None)
-        row, secret = await self._insert(unit, account)
+        row, refresh_token = await self._insert(unit, account)
         unit.outcome.changes += changes
-        tokens = await self._tokens(unit, row["id"], account["id"], row["expires_at"], secret)
+        tokens = await self._tokens(unit, row["id"], account["id"], row["expires_at"], refresh_token)
         if wanted.type is LoginForm.TOKEN:
             return tokens
         return tokens.model_copy(update={"data": await self._grant(unit, present, tokens.access_token)})
@@ -122,19 +123,15 @@ class LoginService(Service[Login]):
     async def _check(self, account: Row | None, password: str, address: str, trial: Try) -> None:
         """Whether the password is the account's, and the account may come in from here."""
         right = await self._passwords.verify(account["password_hash"] if account else None, password)
-        try:
-            if account is None or not right:
-                raise Unauthenticated(Cause.WRONG)
-            _check_account(account, address)
-        except Unauthenticated:
+        if cause := Cause.WRONG if account is None or not right else _barred(account, address):
             trial.failed()
-            raise
+            raise _not_let_in(cause)
 
     def _check_change(self, account: Row, wanted: Authorization) -> None:
         """A password that has to be changed lets nobody in without a new one."""
         if wanted.new_password is None:
             if account["need_password_change"]:
-                raise Unauthenticated(Cause.CHANGE_NEEDED, reason=Cause.CHANGE_NEEDED)
+                raise _change_needed("send new_password")
         elif wanted.new_password.get_secret_value() == wanted.password.get_secret_value():
             raise Invalid("The password has to be another.", errors=[Fault("/new_password", "is the old one")])
 
@@ -166,7 +163,7 @@ class LoginService(Service[Login]):
         return (*unit.outcome.changes, *((FieldChange("logins_ended", None, ended),) if ended else ()))
 
     async def _insert(self, unit: Unit, account: Row) -> tuple[Row, str]:
-        address, secret = _address(unit), secrets.token_urlsafe(_SECRET_BYTES)
+        address, family, secret = _address(unit), _new_secret(), _new_secret()
         row = await self.insert(
             unit,
             {
@@ -176,9 +173,10 @@ class LoginService(Service[Login]):
                 "client_address": address,
                 "client_network": str(network_of(address)),
                 "refresh_digest": _digest(secret),
+                "family_digest": _digest(family),
             },
         )
-        return row, secret
+        return row, _written(row["id"], family, secret)
 
     async def _grant(self, unit: Unit, account: Row, session_token: str) -> KeypairGrant:
         keypair = await self._logins.keypair(unit, account["id"])
@@ -201,12 +199,13 @@ class LoginService(Service[Login]):
         trial = self._throttle.refresh(_address(unit))
         try:
             return await self._refresh(unit, given.input.refresh_token.get_secret_value())
-        except Unauthenticated:
-            trial.failed()
+        except Unauthenticated as refusal:
+            if refusal.cause != Cause.CHANGE_NEEDED:
+                trial.failed()
             raise
 
     async def _refresh(self, unit: Unit, token: str) -> BaseModel:
-        login, digest = _read(token)
+        login, family, own = _read(token)
         await unit.begin()
         try:
             row = await self._logins.own(unit, login)
@@ -214,27 +213,27 @@ class LoginService(Service[Login]):
             raise Unauthenticated(Cause.MISMATCH) from None
         presented = await self._logins.presented(unit, login)
         assert presented is not None  # it was held a moment ago  # noqa: S101
-        if presented["deleted_at"] is None and _same(presented["spent_digest"], digest):
-            # Two hold a token that was good for one use: one of them is a thief, and nobody can tell which.
-            unit.makes_stale(*self.stale(row, {"deleted_at"}))
-            await self._logins.change(unit, row, {"deleted_at": datetime.now(UTC)})
-            await unit.refuse(Unauthenticated(Cause.REUSED))
-        if not _same(presented["refresh_digest"], digest):
+        if not hmac.compare_digest(presented["family_digest"], _digest(family)):
             raise Unauthenticated(Cause.MISMATCH)
         now = datetime.now(UTC)
         if presented["deleted_at"] is not None or presented["expires_at"] <= now:
             raise Unauthenticated(Cause.OVER)
-        _check_account(presented, _address(unit))
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
-        values = {
-            "refreshed_at": now,
-            "refresh_digest": _digest(secret),
-            "spent_digest": presented["refresh_digest"],
-        }
-        await self._logins.change(unit, row, values)
-        return await self._tokens(unit, login, row["user_id"], presented["expires_at"], secret)
+        if not hmac.compare_digest(presented["refresh_digest"], _digest(own)):
+            # It was good once, however long ago, and for one use. Two hold tokens of this login, then: one of them is
+            # a thief, and nobody can tell which.
+            unit.makes_stale(*self.stale(row, {"deleted_at"}))
+            await self._logins.change(unit, row, {"deleted_at": now})
+            await unit.refuse(Unauthenticated(Cause.REUSED))
+        if cause := _barred(presented, _address(unit)):
+            raise Unauthenticated(cause)
+        if presented["need_password_change"]:
+            raise _change_needed("log in and send new_password")
+        secret = _new_secret()
+        await self._logins.change(unit, row, {"refreshed_at": now, "refresh_digest": _digest(secret)})
+        renewed = _written(login, family, secret)
+        return await self._tokens(unit, login, row["user_id"], presented["expires_at"], renewed)
 
-    async def _tokens(self, unit: Unit, login: UUID, user: UUID, until: datetime, secret: str) -> Tokens:
+    async def _tokens(self, unit: Unit, login: UUID, user: UUID, until: datetime, refresh_token: str) -> Tokens:
         key = await self._keys.present(unit)
         if key is None:
             raise Unavailable("There is no key to sign tokens with yet.", reason="no-signing-key")
@@ -245,7 +244,7 @@ class LoginService(Service[Login]):
         return Tokens(
             access_token=sign_access(access, self._terms.issuer, key["id"], private),
             expires_in=access.expires_at - access.issued_at,
-            refresh_token=f"{login}.{secret}",
+            refresh_token=refresh_token,
             refresh_expires_in=int((until - now).total_seconds()),
             login_id=login,
             user_id=user,
@@ -268,25 +267,46 @@ def _lineage(account: Row) -> Lineage:
     return Lineage((Scope(ScopeType.USER, account["id"]), Scope(ScopeType.DOMAIN, account["domain_id"]), ADMIN_SCOPE))
 
 
-def _check_account(account: Row, address: str) -> None:
+def _barred(account: Row, address: str) -> Cause | None:
+    """Why the account lets nobody in from there, whatever they know."""
     if not account["in_force"]:
-        raise Unauthenticated(Cause.NOT_IN_FORCE)
-    if not address_allowed(address, account["allowed_client_ip"]):
-        raise Unauthenticated(Cause.ADDRESS_NOT_ALLOWED)
+        return Cause.NOT_IN_FORCE
+    return None if address_allowed(address, account["allowed_client_ip"]) else Cause.ADDRESS_NOT_ALLOWED
+
+
+def _not_let_in(cause: Cause) -> Unauthenticated:
+    """One sentence, whatever was wrong."""
+    return Unauthenticated(cause, "Name and password do not match an account that may come in from here.")
+
+
+def _change_needed(what_to_do: str) -> Unauthenticated:
+    detail = f"The password has to be changed: {what_to_do}."
+    return Unauthenticated(Cause.CHANGE_NEEDED, detail, reason=Cause.CHANGE_NEEDED)
+
+
+# A refresh token has two secrets: one that all tokens of its login have, and one of its own, which is good for one use.
+# Whoever shows the first without a second that is good was given an earlier token: all of them are known for ever.
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def _written(login: UUID, family: str, secret: str) -> str:
+    return f"{login}.{family}.{secret}"
 
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _read(token: str) -> tuple[UUID, bytes]:
-    """The login that a refresh token belongs to, and the digest of its secret."""
-    name, _, secret = token.partition(".")
+def _read(token: str) -> tuple[UUID, str, str]:
+    """The login that a refresh token belongs to, the secret of all its tokens, and the token's own."""
+    name, _, secrets_of_it = token.partition(".")
+    family, _, own = secrets_of_it.partition(".")
     try:
-        return UUID(name), _digest(secret)
-    except ValueError:  # no id, or a text that is no UTF-8
-        raise Unauthenticated(Cause.MISMATCH) from None
-
-
-def _same(stored: bytes | None, digest: bytes) -> bool:
-    return hmac.compare_digest(stored or bytes(len(digest)), digest)
+        if secrets_of_it.isascii():
+            return UUID(name), family, own
+    except ValueError:  # no id
+        pass
+    raise Unauthenticated(Cause.MISMATCH)

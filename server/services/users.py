@@ -119,6 +119,12 @@ class UserService(Service[User]):
 
     async def hold_belongings(self, unit: Unit, keys: Collection[UUID]) -> None:
         await self._users.hold_belongings(unit, keys)
+        await self._logins.hold_all(unit, keys)
+
+    async def hold_affected(self, unit: Unit, wanted: Changes) -> None:
+        """The logins that end with their users."""
+        if leaving := [key for key, values in wanted.items() if _IN_OR_OUT & values.keys()]:
+            await self._logins.hold_all(unit, leaving)
 
     async def before_purge(self, unit: Unit, row: Row) -> None:
         unit.makes_stale(*(f"credential:{key}" for key in await self._users.access_keys(unit, row["id"])))

@@ -140,6 +140,13 @@ async def test_a_time_without_a_zone_is_utc_wherever_the_server_stands(
         time.tzset()
 
 
+async def test_the_first_and_the_last_moment_can_be_asked_for(world: World) -> None:
+    for operand in ("0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00"):
+        assert (await world.root.get("/admin/domains", filter={"created_at": {"after": operand}}))["total_count"] == 3
+    for operand in ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-00:00", "9999-12-31T23:59:59+14:00"):
+        assert (await world.root.get("/admin/domains", filter={"created_at": {"before": operand}}))["total_count"] == 3
+
+
 SENSELESS: list[object] = [
     {"name": "research"},
     {"name": {"equals": 1}},
@@ -149,6 +156,8 @@ SENSELESS: list[object] = [
     {"name": {"in": ["x"] * 101}},
     {"id": {"equals": "research"}},
     {"created_at": {"before": "yesterday"}},
+    {"created_at": {"after": "0001-01-01T00:00:00+14:00"}},
+    {"created_at": {"before": "9999-12-31T23:59:59-14:00"}},
     {"is_active": {"equals": "perhaps"}},
     {"AND": {"name": {"equals": "research"}}},
     {"and": []},

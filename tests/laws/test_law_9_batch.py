@@ -506,6 +506,36 @@ async def test_people_who_granted_each_other_roles_are_purged_side_by_side(world
         assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
 
 
+async def test_logins_end_with_their_users_and_by_themselves_side_by_side(world: World) -> None:
+    """The first user has the last login: who ends those of many users locks them in one order all the same."""
+    for operation, of_users in (("delete", "update"), ("purge", "purge")) * 2:
+        keys = await people(world, 24)
+        logins = sorted(uuid4() for _ in keys)
+        await world.sql(
+            """INSERT INTO login (id, user_id, domain_id, expires_at, client_address, client_network,
+                                  refresh_digest, family_digest, deleted_at)
+               SELECT l, u, $3, now() + interval '1 day', '', '', '', '', CASE WHEN $4 THEN now() END
+                 FROM unnest($1::uuid[], $2::uuid[]) AS t (l, u)""",
+            logins[::-1],
+            keys,
+            world.places.research,
+            operation == "purge",
+        )
+        if of_users == "purge":
+            await world.sql("UPDATE users SET deleted_at = now() WHERE id = ANY($1)", keys)
+        items = plain(keys) if of_users == "purge" else changes(keys, status="inactive")
+        answers = await asyncio.gather(
+            world.root.send("POST", f"/admin/users/batch_{of_users}", {"items": items}),
+            *(
+                world.root.send("POST", f"/admin/logins/batch_{operation}", {"items": plain(some), "mode": "partial"})
+                for some in ([logins[0], logins[place]] for place in (8, 12, 16, 20))
+            ),
+        )
+        assert [answer.status_code for answer in answers] == [200] * 5, [answer.text for answer in answers]
+        left = await world.sql("SELECT 1 FROM login WHERE id = ANY($1) AND deleted_at IS NULL", logins)
+        assert left == []
+
+
 @asynccontextmanager
 async def counted(world: World) -> AsyncIterator[list[str]]:
     """Every statement that the application runs meanwhile, whichever of its connections it runs on."""
@@ -546,6 +576,26 @@ async def test_a_batch_asks_the_database_once_for_what_its_items_share(
             await world.dana.post(f"{USERS}/{operation}", {"items": items, "mode": mode})
         shared.append(len(statements) - each * count)
     assert shared[1] == shared[2] <= 10, shared
+
+
+@pytest.mark.parametrize("operation", ["batch_update", "batch_delete", "batch_purge"])
+async def test_the_logins_of_all_users_of_a_batch_are_locked_at_once_and_before_the_first_ends(
+    world: World, operation: str
+) -> None:
+    keys = await people(world, 3)
+    if operation == "batch_purge":
+        await world.sql("UPDATE users SET deleted_at = now() WHERE id = ANY($1)", keys)
+    items = changes(keys, status="inactive") if operation == "batch_update" else plain(keys)
+    async with counted(world) as statements:
+        await world.root.post(f"/admin/users/{operation}", {"items": items})
+    asked = [" ".join(sql.split()) for sql in statements]
+    (lock,) = [place for place, sql in enumerate(asked) if "ANY" in sql and "FROM login" in sql]
+    assert asked[lock].endswith("ORDER BY login.id FOR UPDATE")
+    ending = [place for place, sql in enumerate(asked) if "UPDATE login" in sql or "DELETE FROM login" in sql]
+    rows = [place for place, sql in enumerate(asked) if sql.endswith("ORDER BY users.id FOR UPDATE OF users")]
+    assert len(ending) == 3
+    assert rows[0] < lock < ending[0]
+    assert all("UPDATE login" not in asked[place] or "ORDER BY login.id" in asked[place] for place in ending)
 
 
 async def test_of_a_batch_whose_commit_gets_no_answer_it_is_found_out_what_became(world: World) -> None:

@@ -22,7 +22,7 @@ STATEMENTS = (
         client_address TEXT NOT NULL,
         client_network TEXT NOT NULL,
         refresh_digest BYTEA NOT NULL,
-        spent_digest BYTEA,
+        family_digest BYTEA NOT NULL,
         PRIMARY KEY (id),
         FOREIGN KEY(user_id) REFERENCES users (id),
         FOREIGN KEY(domain_id) REFERENCES domain (id)
