@@ -54,9 +54,9 @@ endef
 export FOREGROUND
 
 test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
-	@$(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal --ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
 
-fuzz: dev  ## hold the server to its OpenAPI document for longer; FUZZ_EXAMPLES=50 for more requests an operation
+fuzz: dev  ## hold the server to its OpenAPI document, for some minutes; FUZZ_EXAMPLES=50 for more requests an operation
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 tests/openapi/test_contract.py
 
 check: dev  ## lint, types, import contracts, goldens

@@ -1,6 +1,6 @@
 """The server keeps to its document: what it says is accepted is, what it excludes is not, and no answer is another.
 
-``make fuzz`` looks longer: FUZZ_EXAMPLES is the number of requests that are made up for each operation.
+``make fuzz`` runs this; FUZZ_EXAMPLES is the number of requests that are made up for each operation.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from tests.world.stage import Stage
 from tests.world.world import new_world
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-"""0: a short look, as every run of the tests takes."""
+"""0: a short look, for who runs this file by hand."""
 LENIENT = {"authentication_failures_per_minute": 1e6, "authentication_failures_burst": 1_000_000}
 """Each operation is asked without credentials, too, and the last of them has to be told so like the first."""
-PARTS = 2 if EXAMPLES else 64
+PARTS = 6 if EXAMPLES else 64
 """The edges of every schema are many, so a short look takes the operations of one part alone."""
 
 
