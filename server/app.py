@@ -102,10 +102,9 @@ class Application:
         files = {name: content.decode() for name, content in source.files.items()}
         await self.internally(_PUBLISH, "system:policy", {"digest": source.digest, "files": files, "reason": reason})
 
-    @asynccontextmanager
-    async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
-        """The background work of a worker: following the policy, sweeping, and, in one of them, watching the folder."""
-        sweeper = Sweeper(
+    def sweeper(self, *, housekeeper: bool) -> Sweeper:
+        """What a worker does at intervals; the housekeeper does more of it."""
+        return Sweeper(
             self.database,
             self.units,
             self.log,
@@ -115,6 +114,11 @@ class Application:
             housekeeper=housekeeper,
             signing_key_life=terms_of(self.settings).signing_key,
         )
+
+    @asynccontextmanager
+    async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
+        """The background work of a worker: following the policy, sweeping, and, in one of them, watching the folder."""
+        sweeper = self.sweeper(housekeeper=housekeeper)
         works = [self.policy.follow(self.channel), sweeper.run()]
         if housekeeper:
             settings = self.settings

@@ -15,7 +15,6 @@ from audit.redaction import NOBODY, Sealer
 from server.repositories import audit_records
 from server.repositories.subject_keys import SubjectKeys
 from server.services.disclosure import told
-from server.sweeper import Sweeper, Uses
 from tests.faults import another_worker
 from tests.world.world import World
 
@@ -71,17 +70,7 @@ async def test_every_kind_of_record_comes_out_of_search_and_of_get(world: World)
     principal = {"kind": "system", "name": "x", "credential": None}
     told_of_it = {"id": str(intent), "phase": "intent", "at": long_ago, "action": columns.action, "result": "pending"}
     await write(world, await sealed(world, Draft(columns, {**told_of_it, "principal": principal})))
-    sweeper = Sweeper(
-        app.database,
-        app.units,
-        app.log,
-        app.failures,
-        Uses(),
-        app.internally,
-        housekeeper=True,
-        signing_key_life=timedelta(days=1),
-    )
-    await sweeper.once()
+    await app.sweeper(housekeeper=True).once()
 
     rows = await world.records()
     shown = {(one["id"], one["phase"]): one for one in await all_of(world, ADMIN)}

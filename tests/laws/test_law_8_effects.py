@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +22,6 @@ from server.repositories.database import Query
 from server.repositories.rows import domains
 from server.repositories.unit import Unit
 from server.services.catalogue import CatalogueError, pair
-from server.sweeper import Sweeper, Uses
 from tests.faults import another_worker
 from tests.laws.support import action, edited, index_of, persona, pipeline, spec_named
 from tests.world.world import World
@@ -83,18 +81,7 @@ class Pad:
         return [(record["phase"], record["result"]) for record in records]
 
     async def sweep(self) -> None:
-        app = self.world.app
-        sweeper = Sweeper(
-            app.database,
-            app.units,
-            app.log,
-            app.failures,
-            Uses(),
-            app.internally,
-            housekeeper=True,
-            signing_key_life=timedelta(days=1),
-        )
-        await sweeper.once()
+        await self.world.app.sweeper(housekeeper=True).once()
 
 
 @pytest.fixture

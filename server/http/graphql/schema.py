@@ -29,7 +29,7 @@ from strawberry.types.field import StrawberryField
 from actions.action import Address
 from actions.batch import BatchResult
 from actions.errors import BadRequest
-from actions.query import Page, Search, Total, filter_of
+from actions.query import Page, Search, Total, filter_of, item_of
 from actions.standard import Spec
 from actions.vocabulary import SEARCH, ScopeType
 from server.http.graphql.types import (
@@ -201,7 +201,9 @@ class _Making:
             shape, names = self._types.input(spec.input)
             needed = any(info.is_required() for info in spec.input.model_fields.values())
             arguments.append(argument("input", shape if needed else shape | None))
-        told: Any = self._connection(_item(spec)) if searches else self._types.annotation(spec.output, None, (), None)
+        told: Any = (
+            self._connection(item_of(spec.output)) if searches else self._types.annotation(spec.output, None, (), None)
+        )
         made = output_field(spec.graphql_field, told | None, spec.sentence)
         made.arguments = arguments
         if spec.graphql_field in self.served:
@@ -237,8 +239,12 @@ class _Making:
 
     def _order(self, spec: Spec) -> type:
         """An order by the fields that a search offers. Scopes that offer different ones have each a type of theirs."""
-        name = name_of(_item(spec))
-        if any(_item(other) is _item(spec) and other.orders != spec.orders for other in self.specs if _searches(other)):
+        name = name_of(item_of(spec.output))
+        if any(
+            item_of(other.output) is item_of(spec.output) and other.orders != spec.orders
+            for other in self.specs
+            if _searches(other)
+        ):
             name = f"{spec.scope_type.capitalize()}{name}"
         if name not in self._orders:
             fields = self._types.words(f"{name}OrderField", {part.upper(): part for part in spec.orders})
@@ -271,12 +277,6 @@ class _Making:
 def _searches(spec: Spec) -> bool:
     """Whether a spec answers with a page of what a filter finds."""
     return spec.operation == SEARCH and issubclass(spec.input, Search) and issubclass(spec.output, Page)
-
-
-def _item(spec: Spec) -> type[BaseModel]:
-    """What a page of this search consists of."""
-    (item,) = spec.output.__pydantic_generic_metadata__["args"]
-    return cast(type[BaseModel], item)
 
 
 def _connection(told: dict[str, Any], page: Page[Any], *, skipped: bool) -> dict[str, Any]:
