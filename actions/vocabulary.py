@@ -71,7 +71,9 @@ class Operation:
 
     ``on_item``: the address names one thing by id. ``reads``: it changes nothing, so it goes through what a scope
     *sees* rather than what it *owns* (law 2). ``in_deleted``: it is still decided for a soft-deleted thing.
-    ``batch_of``: it does that other operation to many things, and is decided with its word (law 9).
+    ``batch_of``: it does that other operation to many things, and is decided with its word (law 9). ``tells_of``: it
+    answers a question about what that other operation shows, and is decided with its word, too. ``in_body``: it reads,
+    but what it is asked is too much for a query, so it is sent as a document.
     """
 
     word: str
@@ -79,6 +81,8 @@ class Operation:
     reads: bool = False
     in_deleted: bool = False
     batch_of: "Operation | None" = None
+    tells_of: "Operation | None" = None
+    in_body: bool = False
 
 
 CREATE = Operation("create", on_item=False)
@@ -180,7 +184,7 @@ class ActionSpec(Generic[In, Out]):
 
     @cached_property
     def permission(self) -> Permission:
-        decided = self.operation.batch_of or self.operation
+        decided = self.operation.batch_of or self.operation.tells_of or self.operation
         return Permission(self.scope_type.value, self.entity.name, decided.word)
 
     @property
@@ -190,7 +194,8 @@ class ActionSpec(Generic[In, Out]):
 
     @cached_property
     def method(self) -> str:
-        return _METHODS.get(self.operation, "GET" if self.operation.reads else "POST")
+        asked_by_path = self.operation.reads and not self.operation.in_body
+        return _METHODS.get(self.operation, "GET" if asked_by_path else "POST")
 
     @cached_property
     def path(self) -> str:

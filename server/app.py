@@ -56,6 +56,7 @@ from server.repositories.policies import active_digest
 from server.repositories.subject_keys import SubjectKeys
 from server.repositories.unit import Unit, Units
 from server.services.catalogue import build
+from server.services.chosen_policy import ChosenPolicy
 from server.services.keypairs import sealed_purpose
 from server.settings import Settings
 from server.sweeper import Sweeper, Uses
@@ -178,7 +179,8 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         policy = ActivePolicy(database, metrics)
         hooks = (Monitoring(metrics), recorder)
         throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
-        catalogue = build(passwords, ring, terms_of(settings), throttle, policy.check_stored)
+        chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
+        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen)
         processor = Processor(catalogue, directory, policy.current, units.open, hooks)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)

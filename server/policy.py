@@ -74,7 +74,7 @@ class ActivePolicy:
         The pointer stays: which version is active remains for a person to say. Raises ``NoPolicy``.
         """
         for digest in await earlier_digests(self._database):
-            if await self._stands_in(PolicySource(await stored_files(self._database, digest))):
+            if await self._stands_in(await self.stored(digest)):
                 return
         if not await self._stands_in(await asyncio.to_thread(read_folder, folder)):
             raise NoPolicy(
@@ -96,7 +96,11 @@ class ActivePolicy:
 
     async def check_stored(self, digest: str) -> None:
         """Check a stored version as a candidate is. Raises ``NotFound``, or ``ValueError`` with the findings."""
-        await checked(PolicySource(await stored_files(self._database, digest)), None)
+        await checked(await self.stored(digest), None)
+
+    async def stored(self, digest: str) -> PolicySource:
+        """The files of a stored version. Raises ``NotFound``."""
+        return PolicySource(await stored_files(self._database, digest))
 
     async def use(self, source: PolicySource) -> None:
         """Decide by this version from now on. Raises ``ValueError`` when its files have errors."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NoReturn, cast
 from uuid import UUID
 
 import pytest
@@ -25,6 +25,7 @@ from server.repositories.base import Repository
 from server.repositories.unit import Unit
 from server.services.base import Service
 from server.services.catalogue import CatalogueError, build, pair
+from server.services.chosen_policy import ChosenPolicy
 from server.settings import Settings
 
 A, D, P = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT
@@ -105,10 +106,11 @@ def test_what_is_declared_and_offered_alike_is_a_catalogue() -> None:
 
 
 def test_the_program_s_own_catalogue_holds_together() -> None:
-    async def never(digest: str) -> None:
-        raise AssertionError(f"{digest} is asked for while the catalogue is built")
+    def never(*_: object) -> NoReturn:
+        raise AssertionError("a policy is asked for while the catalogue is built")
 
-    catalogue = build(Passwords(), KeyRing({"k1": bytes(32)}, "k1"), terms_of(Settings()), LoginThrottle(1, 1), never)
+    ring, chosen = KeyRing({"k1": bytes(32)}, "k1"), ChosenPolicy(never, never, never)
+    catalogue = build(Passwords(), ring, terms_of(Settings()), LoginThrottle(1, 1), chosen)
     assert catalogue.keys() == set(ALL_SPECS)
     assert all(catalogue[spec].spec is spec for spec in ALL_SPECS)
 

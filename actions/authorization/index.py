@@ -70,17 +70,26 @@ class PolicyIndex:
 
         The rule named is the first that decides, in the order superadmin, domain, project, user, then line.
         """
+        deciding = self._deciding(roles, permission)
+        counted = tuple(sorted(roles))
+        if deciding == len(self._places):
+            return Decision(False, None, self.digest, counted)
+        return Decision(deciding >= 0, self._places[deciding], self.digest, counted)
+
+    def rule_for(self, roles: frozenset[str], permission: Permission) -> Rule | None:
+        """The rule that ``decide`` names: an allow, a deny, or None where no rule speaks of it."""
+        deciding = self._deciding(roles, permission)
+        return None if deciding == len(self.rules) else self.rules[deciding]
+
+    def _deciding(self, roles: frozenset[str], permission: Permission) -> int:
         verdicts, columns = self._verdicts.get(permission), self._columns
-        deciding = undecided = len(self._places)
+        deciding = len(self._places)
         if verdicts is not None:
             for role in roles:
                 column = columns.get(role)
                 if column is not None:
                     deciding = min(deciding, verdicts[column])
-        counted = tuple(sorted(roles))
-        if deciding == undecided:
-            return Decision(False, None, self.digest, counted)
-        return Decision(deciding >= 0, self._places[deciding], self.digest, counted)
+        return deciding
 
     def allowed_cells(self, roles: frozenset[str], scope_type: str) -> frozenset[Permission]:
         """Every cell of a scope type that a set of roles is allowed there, denies applied."""

@@ -1,5 +1,7 @@
 """The declarations of every entity: what exists, what may be asked of it, and in which scopes."""
 
+from collections.abc import Mapping
+
 from actions.entities import (
     audit_record,
     domain,
@@ -13,7 +15,7 @@ from actions.entities import (
     user,
 )
 from actions.standard import Spec
-from actions.vocabulary import Vocabulary, vocabulary
+from actions.vocabulary import Permission, Vocabulary, vocabulary
 
 ALL_SPECS: tuple[Spec, ...] = (
     *domain.SPECS,
@@ -32,3 +34,8 @@ ALL_SPECS: tuple[Spec, ...] = (
 def whole_vocabulary() -> Vocabulary:
     """Every cell that a policy file of this program can speak of."""
     return vocabulary(ALL_SPECS)
+
+
+def permissions_by_action() -> Mapping[str, Permission]:
+    """What each action needs, by its name: the words that a question about a policy may use."""
+    return {spec.name: spec.permission for spec in ALL_SPECS}

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from actions.model import Input, Output, Shown, Text
+from actions.model import WITHOUT_NUL, Input, Output, Shown, Text, Unsaid, without_nul
 from actions.query import BooleanFilter, DateTimeFilter, Filter, StringFilter
 from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
@@ -23,6 +23,25 @@ class PolicyVersion(Output):
     activated_at: datetime | None
     activated_by: str | None
     reason: str | None
+
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^(?:tests/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+PolicyFiles = Annotated[
+    dict[FileName, Annotated[str, AfterValidator(without_nul), WITHOUT_NUL]],
+    Field(min_length=1, max_length=100, description="The text of each file of a policy folder, by its name."),
+    Shown(propertyNames={"pattern": r"^(?:tests/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}),
+]
+
+
+class PolicyQuestion(Input):
+    """What is asked of a policy: of the active one, of a stored version by its digest, or of files stored nowhere.
+
+    ``version`` and ``files`` exclude one another.
+    """
+
+    version: Unsaid[Digest] = Field(default=None, description="The digest of a stored version; unsaid: the active one.")
+    files: Unsaid[PolicyFiles] = Field(default=None, description="A candidate's files, instead of a stored version.")
 
 
 class Activation(Input):

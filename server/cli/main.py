@@ -6,28 +6,20 @@ run at all. A person's mistake ends in one line on standard error, never in a tr
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from actions.vocabulary import ScopeType
-from server.cli.output import CannotRun, Format, complain, show_credentials
-from server.settings import Settings, SettingsError, load
+from server.cli.exits import command_group, exits, local_exits, settings_or_exit
+from server.cli.output import CannotRun, Format, show_credentials
+from server.cli.policy.group import policy
 
-
-def _group(help: str) -> typer.Typer:
-    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-app = _group(
+app = command_group(
     "A manager API server in which nothing happens that a policy did not allow and the audit log did not record."
 )
-policy = _group("Policy files.")
-audit = _group("The audit log.")
-keys = _group("The key ring: what secrets at rest are sealed with.")
+audit = command_group("The audit log.")
+keys = command_group("The key ring: what secrets at rest are sealed with.")
 app.add_typer(policy, name="policy")
 app.add_typer(audit, name="audit")
 app.add_typer(keys, name="keys")
@@ -36,36 +28,6 @@ app.add_typer(keys, name="keys")
 @app.callback()
 def about() -> None:
     """Settings come from CHAMBERLAIN_... variables, or from a TOML file that CHAMBERLAIN_CONFIG names."""
-
-
-def settings_or_exit() -> Settings:
-    """The settings; a wrong one ends the command with 2 and its name."""
-    try:
-        return load()
-    except SettingsError as error:
-        complain(str(error))
-        raise typer.Exit(2) from None
-
-
-@contextmanager
-def _exits() -> Iterator[None]:
-    try:
-        yield
-    except CannotRun as error:
-        complain(str(error))
-        raise typer.Exit(2) from None
-
-
-@contextmanager
-def _local_exits() -> Iterator[None]:
-    from server.cli.local import Refused
-
-    try:
-        with _exits():
-            yield
-    except Refused as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -100,7 +62,7 @@ def api(
     settings = settings_or_exit()
     from server.cli.api import call, credentials, read_call
 
-    with _exits():
+    with exits():
         named = {"filter": filter, "order": order, "limit": None if limit is None else str(limit)}
         request = read_call(method, path, named=named, params=param or (), fields=field or (), input=input)
         code = call(credentials(settings.credentials_path, endpoint), request, include=include)
@@ -116,7 +78,7 @@ def actions(
     """List every action: its name, route, permission and what it does."""
     from server.cli.catalogue import show
 
-    with _exits():
+    with exits():
         show(format, scope, entity)
 
 
@@ -133,29 +95,8 @@ def openapi() -> None:
     """Print the OpenAPI document that the server serves at /openapi.json."""
     from server.cli.openapi import show
 
-    with _exits():
+    with exits():
         show()
-
-
-@policy.command("check")
-def policy_check(
-    folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,
-    format: Annotated[str, typer.Option(help="text or json.")] = "text",
-    oracle: Annotated[bool, typer.Option("--oracle", help="Ask stock Casbin about every role and every cell.")] = False,
-) -> None:
-    """Check policy files as the server does before they go live.
-
-    Each finding has its file, line and column. The exit code is 1 if the folder could not go live; warnings alone do
-    not hinder it.
-    """
-    chosen = folder or settings_or_exit().policy_dir
-    if format not in ("text", "json"):
-        raise typer.BadParameter("is text or json", param_hint="--format")
-    from server.cli.policy import check_folder
-
-    with _exits():
-        code = check_folder(chosen, as_json=format == "json", exhaustive=oracle)
-    raise typer.Exit(code)
 
 
 @audit.command("tail")
@@ -171,7 +112,7 @@ def audit_tail(
     and when it ends.
     """
     settings = settings_or_exit()
-    with _local_exits():
+    with local_exits():
         from server.cli.audit import follow_tail, show_tail
 
         (follow_tail if follow else show_tail)(settings, count, format)
@@ -193,7 +134,7 @@ def audit_show(
     from server.cli.api import credentials
     from server.cli.audit_show import show
 
-    with _exits():
+    with exits():
         code = show(credentials(settings.credentials_path, endpoint), id, domain, format)
     raise typer.Exit(code)
 
@@ -206,7 +147,7 @@ def recover(username: Annotated[str, typer.Argument(help="Whom to give a way bac
     those in credentials.json. It is recorded, as done by system:recovery.
     """
     settings = settings_or_exit()
-    with _local_exits():
+    with local_exits():
         from server.cli.local import regain, run
 
         issued = run(settings, lambda: regain(settings, username))
@@ -227,7 +168,7 @@ def keys_rotate() -> None:
     from server.keyring import KeyRingError, rotate
 
     path = settings.keys_path
-    with _exits():
+    with exits():
         try:
             if not path.exists():
                 raise CannotRun(f"there is no key ring at {path}; the server's first start makes it")

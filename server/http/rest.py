@@ -128,7 +128,7 @@ def _given(spec: Spec, request: Request, listed: Parameters, body: bytes) -> byt
             raise UnsupportedMedia("A body is JSON, of the type application/json.")
     if spec.operation == PURGE and parameters.pop("purge", None) != "1":
         raise BadRequest("The parameter `purge` takes only the value 1.", reason="malformed-purge")
-    if not spec.operation.reads:
+    if not spec.operation.reads or spec.operation.in_body:
         if parameters:
             faults = [Fault(f"/{name[:64]}", "is no parameter of this operation") for name in parameters]
             raise Invalid("The operation takes no such parameters.", errors=faults)

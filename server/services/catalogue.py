@@ -33,11 +33,12 @@ from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.audit_records import AuditRecordService
 from server.services.base import Service
+from server.services.chosen_policy import ChosenPolicy
 from server.services.domains import DomainService
 from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
-from server.services.policies import CheckStored, PolicyService
+from server.services.policies import PolicyService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -62,7 +63,11 @@ Catalogue = Mapping[Spec, Offer[Unit]]
 
 
 def build(
-    passwords: Passwords, ring: KeyRing, terms: Terms, throttle: LoginThrottle, check_stored_policy: CheckStored
+    passwords: Passwords,
+    ring: KeyRing,
+    terms: Terms,
+    throttle: LoginThrottle,
+    chosen: ChosenPolicy,
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
@@ -75,7 +80,7 @@ def build(
         LoginService(logins, users, keys, passwords, ring, terms, throttle),
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
-        PolicyService(PolicyRepository(), check_stored_policy),
+        PolicyService(PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

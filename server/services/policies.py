@@ -4,7 +4,7 @@ A person who activates a version by name leaves the one before it refused: the w
 that one, will not bring it back by itself.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,17 +21,15 @@ from audit.record import new_id
 from server.repositories.database import Row
 from server.repositories.policies import PolicyRepository
 from server.repositories.unit import Unit
-
-CheckStored = Callable[[str], Awaitable[None]]
-"""Checks the stored version of a digest. Raises ``NotFound``, or ``ValueError`` with a line for each finding."""
+from server.services.chosen_policy import ChosenPolicy
 
 _ORDERS = ("created_at", "id")
 
 
 class PolicyService:
-    def __init__(self, policies: PolicyRepository, check_stored: CheckStored) -> None:
+    def __init__(self, policies: PolicyRepository, chosen: ChosenPolicy) -> None:
         self._policies = policies
-        self._check_stored = check_stored
+        self._chosen = chosen
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
@@ -48,7 +46,7 @@ class PolicyService:
     async def _usable(self, given: Given[Any]) -> None:
         """A version may be older than this program, and speak of what it no longer knows."""
         try:
-            await self._check_stored(given.target or "")
+            await self._chosen.check(given.target or "")
         except ValueError as error:
             finding = str(error).partition("\n")[0]
             raise Conflict(f"This program cannot use that version: {finding}", reason="unusable-policy") from error

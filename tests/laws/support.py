@@ -22,6 +22,7 @@ from server.app import terms_of
 from server.login_throttle import LoginThrottle
 from server.repositories.unit import Unit
 from server.services.catalogue import Catalogue, build
+from server.services.chosen_policy import ChosenPolicy
 from tests.world.client import Caller
 from tests.world.world import World
 
@@ -85,8 +86,9 @@ def path_of(spec: Spec, places: Places, target: object = "") -> str:
 
 async def request(caller: Caller, spec: Spec, places: Places, target: object = "", body: Any = None) -> httpx.Response:
     """Ask for an action over REST, whatever comes of it. A batch is asked to do this one thing."""
-    sent = None if spec.operation.reads else aimed(spec, target, body)
-    params = {"purge": "1"} if spec.operation == PURGE else body if spec.operation.reads else None
+    by_query = spec.operation.reads and not spec.operation.in_body
+    sent = None if by_query else aimed(spec, target, body)
+    params = {"purge": "1"} if spec.operation == PURGE else body if by_query else None
     return await caller.send(spec.method, path_of(spec, places, target), sent, params)
 
 
@@ -211,7 +213,8 @@ def catalogue(world: World) -> Catalogue:
     """What the world's own pipeline is made of, made once more; passwords apart, of which it knows none."""
     nobody: Any = object()
     app = world.app
-    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), app.policy.check_stored)
+    chosen = ChosenPolicy(app.policy.current, app.policy.stored, app.policy.check_stored)
+    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen)
 
 
 # -- a policy with other lines --

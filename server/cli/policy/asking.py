@@ -1,0 +1,42 @@
+"""Asking the running server the question that a command would otherwise answer from a folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from actions.authorization.source import read_folder
+from server.cli.api import Call, credentials, send, show_answer
+from server.cli.exits import settings_or_exit
+from server.cli.output import CannotRun
+from server.cli.policy.choice import chosen_folder
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class Refused(Exception):
+    """The server answered with a problem, which has been printed on standard error. The command ends with 1."""
+
+
+def ask(method: str, path: str, question: Mapping[str, Any], model: type[Answer], endpoint: str | None) -> Answer:
+    """One signed request with the caller's own credentials. Raises ``Refused`` and ``CannotRun``."""
+    settings = settings_or_exit()
+    given = {name: value for name, value in question.items() if value is not None}
+    response = send(credentials(settings.credentials_path, endpoint), Call(method, path, {}, given or None))
+    if not response.is_success:
+        show_answer(response, err=True)
+        raise Refused
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError:
+        raise CannotRun("the server's answer is of another version than this program") from None
+
+
+def files_of(folder: Path | None) -> dict[str, str]:
+    """The files of a folder, to be sent along with a question. Raises ``CannotRun``."""
+    chosen = chosen_folder(folder)
+    try:
+        return {name: content.decode() for name, content in read_folder(chosen).files.items()}
+    except UnicodeDecodeError:
+        raise CannotRun(f"a file in {chosen} is not UTF-8; `chamberlain policy check` tells which") from None

@@ -1,0 +1,7 @@
+"""The commands of ``chamberlain policy``, by name. What each needs is imported when it runs, so that help is quick."""
+
+from server.cli.exits import command_group
+from server.cli.policy import check
+
+policy = command_group("The policy files: check, test, ask, compare, and see what a change would do.")
+policy.command("check")(check.command)

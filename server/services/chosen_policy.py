@@ -1,0 +1,58 @@
+"""Which policy a question is about: the active one, a stored version, or files that came with the question."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from actions.authorization.index import PolicyIndex, compile
+from actions.authorization.source import PolicySource, parse
+from actions.entities import whole_vocabulary
+from actions.entities.policy import PolicyQuestion
+from actions.errors import Fault, Invalid, NotFound
+
+ReadStored = Callable[[str], Awaitable[PolicySource]]
+"""The files of a stored version, by digest. Raises ``NotFound``."""
+CheckStored = Callable[[str], Awaitable[None]]
+"""Checks the stored version of a digest. Raises ``NotFound``, or ``ValueError`` with a line for each finding."""
+
+
+class ChosenPolicy:
+    """Finds the policy that a question names. Asked in an offer's ``prepare``, before a unit of work is open."""
+
+    def __init__(self, active: Callable[[], PolicyIndex], stored: ReadStored, check: CheckStored) -> None:
+        self._active = active
+        self._stored = stored
+        self.check = check
+
+    async def of(self, asked: PolicyQuestion) -> PolicyIndex:
+        """Raises ``Invalid`` for a version that is not stored, and for files that could not go live."""
+        if asked.files is not None:
+            if asked.version is not None:
+                raise Invalid(
+                    "A question is about a stored version or about files, not about both.",
+                    reason="two-policies",
+                    errors=[Fault("/files", "excludes `version`")],
+                )
+            return await compiled(PolicySource({name: text.encode() for name, text in asked.files.items()}), "/files")
+        return await self.version(asked.version, "/version")
+
+    async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
+        """A stored version, or the active one. ``pointer`` is where the question named it."""
+        active = self._active()
+        if digest is None or digest == active.digest:
+            return active
+        try:
+            source = await self._stored(digest)
+        except NotFound:
+            told = "There is no such policy version."
+            raise Invalid(told, reason="unknown-version", errors=[Fault(pointer, "names no stored version")]) from None
+        return await compiled(source, pointer)
+
+
+async def compiled(source: PolicySource, pointer: str) -> PolicyIndex:
+    """The index of some files. Raises ``Invalid``, with each of their mistakes at its place."""
+    vocabulary = whole_vocabulary()
+    parsed = await asyncio.to_thread(parse, source, vocabulary)
+    if parsed.errors:
+        faults = [Fault(pointer, str(finding)[:500]) for finding in parsed.errors[:20]]
+        raise Invalid("The policy has errors, so it answers nothing.", reason="unusable-policy", errors=faults)
+    return await asyncio.to_thread(compile, parsed, vocabulary, source.digest)
