@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -49,6 +49,7 @@ from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
 from server.policy import ActivePolicy, FolderWatch, folder_note
+from server.repositories.access_history import activation_at
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
@@ -180,7 +181,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         hooks = (Monitoring(metrics), recorder)
         throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
-        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen)
+        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, partial(activation_at, database))
         processor = Processor(catalogue, directory, policy.current, units.open, hooks)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)

@@ -12,7 +12,9 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
 class KeyRingError(Exception):
@@ -24,8 +26,13 @@ class KeyRing:
 
     def __init__(self, keys: dict[str, bytes], active: str, path: Path | None = None) -> None:
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
+        self._oldest = next(iter(keys.values()))
         self._active = active
         self._path = path
+
+    def derived(self, purpose: str) -> bytes:
+        """32 bytes for a purpose, the same for as long as the ring's oldest key is in it."""
+        return HKDF(hashes.SHA256(), 32, None, f"chamberlain {purpose}".encode()).derive(self._oldest)
 
     def seal(self, plaintext: bytes, purpose: str) -> bytes:
         """``<key id>:<nonce><ciphertext>``."""

@@ -110,7 +110,7 @@ def test_the_program_s_own_catalogue_holds_together() -> None:
         raise AssertionError("a policy is asked for while the catalogue is built")
 
     ring, chosen = KeyRing({"k1": bytes(32)}, "k1"), ChosenPolicy(never, never, never)
-    catalogue = build(Passwords(), ring, terms_of(Settings()), LoginThrottle(1, 1), chosen)
+    catalogue = build(Passwords(), ring, terms_of(Settings()), LoginThrottle(1, 1), chosen, never)
     assert catalogue.keys() == set(ALL_SPECS)
     assert all(catalogue[spec].spec is spec for spec in ALL_SPECS)
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -350,3 +351,45 @@ def test_the_tail_goes_on_until_it_is_interrupted_and_says_when_it_ends(server: 
     assert [record["phase"] for record in ends] == ["opened", "closed"]
     assert ends[1]["stream"]["parts"] >= 2
     assert ends[0]["id"] == ends[1]["id"]
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+
+
+def started(server: Installation) -> str:
+    """A moment at which everything of the first start was there: when it said so."""
+    return datetime.fromtimestamp((server.folder / "said").stat().st_mtime, UTC).isoformat()
+
+
+def test_evidence_is_handed_out_and_checked_without_a_server(server: Installation, tmp_path: Path) -> None:
+    folder, question, moment = tmp_path / "evidence", ("admin_create_user", "admin"), started(server)
+
+    def handed_out() -> bool:
+        asked = server.run("policy", "who-could", *question, "--at", moment, "--out", str(folder))
+        assert asked.exit_code == 0 or "not-in-history" in asked.stderr, asked.stderr
+        return asked.exit_code == 0
+
+    until(handed_out)  # once the moment is settled
+    told = server.run("policy", "who-could", *question, "--at", moment)
+    assert re.search(r"^ user:\S+ +superadmin +admin +superadmin\.csv:\d+ *$", told.stdout, re.MULTILINE)
+    again = server.run("policy", "who-could", *question, "--at", moment, "--format", "json")
+    assert again.stdout == (folder / "who-could.json").read_text()
+
+    assert invoke("policy", "verify", str(folder)).exit_code == 0
+    key = tmp_path / "trusted.pub"
+    (folder / "evidence.pub").rename(key)
+    assert invoke("policy", "verify", str(folder), "--key", str(key)).exit_code == 0
+    assert "cannot be read" in in_one_line(invoke("policy", "verify", str(folder)))
+    amend(folder / "who-could.csv", "admin_create_user", "admin_delete_user")
+    tampered = invoke("policy", "verify", str(folder), "--key", str(key))
+    assert tampered.exit_code == 1
+    assert "who-could.csv is NOT what" in tampered.stderr
+    key.write_text("no key\n")
+    assert "holds no evidence key" in in_one_line(invoke("policy", "verify", str(folder), "--key", str(key)))
+
+
+def test_evidence_replaces_nothing(server: Installation, tmp_path: Path) -> None:
+    (tmp_path / "who-could.json").write_text("mine")
+    question = ("admin_publish_policy", "admin", "--at", started(server), "--out", str(tmp_path))
+    until(lambda: server.run("policy", "who-could", *question).exit_code == 2)
+    assert (tmp_path / "who-could.json").read_text() == "mine"

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -176,6 +177,27 @@ policy_activations = Table(
     Index("ix_policy_activation__at", "at"),
 )
 """Which version was made active when, by whom and why. The latest row is the active pointer."""
+
+access_history = Table(
+    "access_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", _TIME, nullable=False, server_default=func.clock_timestamp()),
+    Column("kind", Text, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("in_force", Boolean, nullable=False),
+    Column("domain_id", Uuid),
+    Column("project_id", Uuid),
+    Column("user_id", Uuid),
+    Column("role", Text),
+    Column("expires_at", _TIME),
+    Column("name", Text),
+    Index("ix_access_history__subject_id", "subject_id", "kind", "id"),
+    Index("ix_access_history__domain_id", "domain_id", "project_id", postgresql_where=text("kind = 'binding'")),
+    Index("ix_access_history__name", "name", postgresql_where=text("kind = 'domain'")),
+)
+"""Each state of a ``binding``, ``user``, ``project`` or ``domain``, and since when; written by triggers alone. A row of
+the kind ``beginning`` says since when there is a history."""
 
 request_signatures = Table(
     "request_signature",

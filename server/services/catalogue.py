@@ -18,6 +18,7 @@ from actions.vocabulary import SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
+from server.repositories.access_history import AccessHistory
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
 from server.repositories.directory import LOCATABLE
@@ -39,6 +40,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -68,6 +70,7 @@ def build(
     terms: Terms,
     throttle: LoginThrottle,
     chosen: ChosenPolicy,
+    activation_at: ActivationAt,
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
@@ -81,6 +84,7 @@ def build(
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), chosen),
+        PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from actions.standard import Spec
 from actions.vocabulary import PURGE, UPDATE, ScopeType, vocabulary
 from server.app import terms_of
 from server.login_throttle import LoginThrottle
+from server.repositories.access_history import activation_at
 from server.repositories.unit import Unit
 from server.services.catalogue import Catalogue, build
 from server.services.chosen_policy import ChosenPolicy
@@ -112,6 +114,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
     new_user: dict[str, object] = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
     roles = ("superadmin", "domain_admin", "domain_member", "project_member", "auditor")
     inputs: dict[str, list[dict[str, object]]] = {
+        "WhoCouldQuestion": [{"action": "domain_user", "scope": "domain:research", "at": "2026-01-01T00:00:00Z"}],
         "Nothing": [{}],
         "Echo": [{}],
         "NewDomain": [{"name": name}],
@@ -214,7 +217,9 @@ def catalogue(world: World) -> Catalogue:
     nobody: Any = object()
     app = world.app
     chosen = ChosenPolicy(app.policy.current, app.policy.stored, app.policy.check_stored)
-    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen)
+    return build(
+        nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, partial(activation_at, app.database)
+    )
 
 
 # -- a policy with other lines --
