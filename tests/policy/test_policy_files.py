@@ -42,7 +42,7 @@ def test_a_good_policy_has_no_findings() -> None:
         ("g, admin, member, domain", 1, "field-count"),
         ("p, admin, domain, thing, get, Deny", 31, "effect"),
         ("p, admin, domain, thing, get, denied", 31, "effect"),
-        ("p, admin, domain, thing, get, ", 31, "effect"),
+        ("p, admin, domain, thing, get, ", 31, "empty-field"),
         ("p, admin, domian, thing, get, allow", 11, "scope"),
         ("p, admin, Domain, thing, get, allow", 11, "scope"),
         ("p, admin, domain, thnig, get, allow", 19, "object"),
@@ -102,7 +102,7 @@ def test_a_wildcard_that_matches_nothing_is_refused() -> None:
         (b"# rules\n" + RULE.encode()[:20], 2, 1, "field-count"),
         (b"# rules\n# \xff\n", 2, 3, "encoding"),
         (b"p,\tadmin, domain, thing, get, allow\n", 1, 3, "tab"),
-        ("# turned \u202e round\n".encode(), 1, 10, "invisible"),
+        ("# turned \u202e round\n".encode(), 1, 10, "reordering"),
         ("p, ad\u200bmin, domain, thing, get, deny\n".encode(), 1, 6, "invisible"),
         ("p, admin, domain, thing, get,\u2028deny\n".encode(), 1, 30, "invisible"),
         (b"# nul\x00\n", 1, 6, "invisible"),
@@ -182,75 +182,114 @@ def test_inheritance_longer_than_casbin_follows_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "rule_id"),
     [
-        (b"&& !some(where (p.eft == deny))", b"|| !some(where (p.eft == deny))"),
-        (b'p.obj == "*"', b"keyMatch(r.obj, p.obj)"),
-        (b"g(r.sub, p.sub)", b"r.sub == p.sub"),
-        (b"sub, scope, obj, act\n[policy", b"sub, obj, act\n[policy"),
-        (b"g = _, _\n", b"g = _, _, _\n"),
-        (b"g = _, _\n", b""),
-        (b"g = _, _\n", b"g = _, _\ng = _, _\n"),
-        (b"g = _, _\n", b"g = _, _\ng2 = _, _\n"),
-        (b"[matchers]\n", b"[matchers]\nm2 = true\n"),
-        (b"r = sub, scope", b"r = scope, sub"),
+        (b"&& !some(where (p.eft == deny))", b"|| !some(where (p.eft == deny))", "model-unknown"),
+        (b'p.obj == "*"', b"keyMatch(r.obj, p.obj)", "model-unknown"),
+        (b"g(r.sub, p.sub)", b"r.sub == p.sub", "model-unknown"),
+        (b"sub, scope, obj, act\n[policy", b"sub, obj, act\n[policy", "model-unknown"),
+        (b"g = _, _\n", b"g = _, _, _\n", "model-unknown"),
+        (b"r = sub, scope", b"r = scope, sub", "model-unknown"),
+        (b"g = _, _\n", b"", "model-missing"),
+        (MODEL[MODEL.index(b"[matchers]") :], b"# the end\n", "model-missing"),
+        (b"g = _, _\n", b"g = _, _\ng = _, _\n", "model-twice"),
+        (b"g = _, _\n", b"g = _, _\ng2 = _, _\n", "model-line"),
+        (b"[matchers]\n", b"[matchers]\nm2 = true\n", "model-line"),
+        (b"[matchers]\n", b"[extras]\n[matchers]\n", "model-line"),
+        (b"[matchers]", b"[matchers", "model-bracket"),
+        (b"[matchers]", b"matchers]", "model-bracket"),
+        (b"g(r.sub, p.sub)", b"g(r.sub, p.sub", "model-bracket"),
+        (b"allow)) &&", b"allow))) &&", "model-bracket"),
     ],
 )
-def test_a_model_of_unknown_shape_is_refused(old: bytes, new: bytes) -> None:
+def test_a_model_of_unknown_shape_is_refused(old: bytes, new: bytes, rule_id: str) -> None:
     assert old in MODEL
     findings = Files().spoil("model.conf", MODEL.replace(old, new)).findings()
-    assert {(found.file, found.rule_id) for found in findings} == {("model.conf", "model")}
+    assert {(found.file, found.rule_id) for found in findings} == {("model.conf", rule_id)}
+
+
+def test_a_bracket_is_named_by_its_column() -> None:
+    spoilt = MODEL.replace(b"g(r.sub, p.sub) &&", b"g(r.sub, p.sub)) &&")
+    assert places(Files().spoil("model.conf", spoilt).findings()) == [("model.conf", 10, 20, "model-bracket")]
+
+
+def test_what_a_model_leaves_out_is_missed_where_its_section_is() -> None:
+    headless = MODEL.replace(b"g = _, _\n", b"")
+    assert places(Files().spoil("model.conf", headless).findings()) == [("model.conf", 5, 1, "model-missing")]
+    cut = MODEL[: MODEL.index(b"[policy_effect]")]
+    assert {place[:2] for place in places(Files().spoil("model.conf", cut).findings())} == {("model.conf", 6)}
 
 
 def test_a_model_without_deny_has_no_denies() -> None:
     spoilt = Files().spoil("model.conf", MODEL.replace(b" && !some(where (p.eft == deny))", b""))
     assert spoilt.findings() == ()
     spoilt.spoil("user.csv", "p, owner, user, thing, get, deny\n")
-    assert places(spoilt.findings()) == [("user.csv", 1, 29, "effect")]
+    assert places(spoilt.findings()) == [("user.csv", 1, 29, "no-denies")]
 
 
 def test_a_model_without_wildcards_has_no_wildcards() -> None:
     matcher = b"g(r.sub, p.sub) && r.scope == p.scope && r.obj == p.obj && r.act == p.act\n"
     plain = MODEL[: MODEL.index(b"g(r.sub")] + matcher
-    assert places(Files().spoil("model.conf", plain).findings()) == [("superadmin.csv", 2, 16, "wildcard")]
+    assert places(Files().spoil("model.conf", plain).findings()) == [("superadmin.csv", 2, 16, "no-wildcards")]
 
 
 @pytest.mark.parametrize(
-    ("declared", "line", "column"),
+    ("declared", "line", "column", "rule_id"),
     [
-        ("clerk: {bindable: [domain], sentence: Works.}\nclerk: {bindable: [admin], sentence: Works.}\n", 2, 1),
-        ("clerk: {bindable: [domain], bindable: [admin], sentence: Works.}\n", 1, 29),
-        ("clerk: {bindable: [planet], sentence: Works.}\n", 1, 20),
-        ("clerk: {bindable: [domain, domain], sentence: Works.}\n", 1, 28),
-        ("clerk: {bindable: domain, sentence: Works.}\n", 1, 19),
-        ("clerk: {bindable: [domain]}\n", 1, 1),
-        ("clerk: {bindable: [domain], sentence: no full stop}\n", 1, 1),
-        ("clerk: {bindable: [domain], sentence: Works., salary: 3}\n", 1, 47),
-        ("clerk: {implicit: true, sentence: Works.}\n", 1, 1),
-        ("clerk: {system: true, sentence: Works.}\n", 1, 1),
-        ("clerk: {bindable: [domain], system: perhaps, sentence: Works.}\n", 1, 37),
-        ("clerk: [domain]\n", 1, 8),
-        ("Clerk: {bindable: [domain], sentence: Works.}\n", 1, 1),
-        ("1: {bindable: [domain], sentence: Works.}\n", 1, 1),
-        ("clerk: {bindable: [domain\n", 2, 1),
-        ("clerk: !!python/name:os.system {}\n", 1, 8),
+        (
+            "clerk: {bindable: [domain], sentence: Works.}\nclerk: {bindable: [admin], sentence: Works.}\n",
+            *(2, 1, "given-twice"),
+        ),
+        ("clerk: {bindable: [domain], bindable: [admin], sentence: Works.}\n", 1, 29, "given-twice"),
+        ("clerk: {bindable: [planet], sentence: Works.}\n", 1, 20, "role-bindable"),
+        ("clerk: {bindable: [[domain]], sentence: Works.}\n", 1, 20, "role-bindable"),
+        ("clerk: {bindable: [domain, domain], sentence: Works.}\n", 1, 28, "role-bindable"),
+        ("clerk: {bindable: domain, sentence: Works.}\n", 1, 19, "role-bindable"),
+        ("clerk: {bindable: [domain]}\n", 1, 1, "role-sentence"),
+        ("clerk: {bindable: [domain], sentence: no full stop}\n", 1, 1, "role-sentence"),
+        ("clerk: {bindable: [domain], sentence: Works., salary: 3}\n", 1, 47, "role-attribute"),
+        ("clerk: {implicit: true, sentence: Works.}\n", 1, 1, "role-kind"),
+        ("clerk: {system: true, sentence: Works.}\n", 1, 1, "role-kind"),
+        ("clerk: {bindable: [domain], system: perhaps, sentence: Works.}\n", 1, 37, "role-kind"),
+        ("clerk: [domain]\n", 1, 8, "role-attribute"),
+        ("Clerk: {bindable: [domain], sentence: Works.}\n", 1, 1, "role-name"),
+        ("cl\u0435rk: {bindable: [domain], sentence: Works.}\n", 1, 1, "role-name"),
+        ("1: {bindable: [domain], sentence: Works.}\n", 1, 1, "role-name"),
+        ("yes: {bindable: [domain], sentence: Works.}\n", 1, 1, "role-name"),
+        ("clerk: {bindable: [domain\n", 2, 1, "roles-syntax"),
+        ("clerk: !!python/name:os.system {}\n", 1, 8, "roles-feature"),
+        ("clerk: !!map {bindable: [domain], sentence: Works.}\n", 1, 8, "roles-feature"),
+        ("clerk: &clerk {bindable: [domain], sentence: Works.}\n", 1, 8, "roles-feature"),
+        ("clerk: *clerk\n", 1, 8, "roles-feature"),
+        ("clerk: " + "[" * 3000 + "]" * 3000 + "\n", 1, 15, "roles-feature"),
+        ("clerk: {<<: {bindable: [domain]}, sentence: Works.}\n", 1, 9, "role-name"),
     ],
 )
-def test_a_wrong_declaration_of_a_role_is_refused_where_it_stands(declared: str, line: int, column: int) -> None:
+def test_a_wrong_declaration_of_a_role_is_refused_where_it_stands(
+    declared: str, line: int, column: int, rule_id: str
+) -> None:
     before = (
         SERVER_ROLES
         + "admin: {bindable: [domain], sentence: A.}\nmember: {bindable: [domain, project], sentence: M.}\n"
     )
     findings = Files().spoil("roles.yaml", before + declared).findings()
-    errors = [place for place in places(findings) if place[3] == "roles"]
+    errors = [place for place in places(findings) if place[0] == "roles.yaml"]
     above = before.count("\n")
-    assert errors[0][:3] == ("roles.yaml", above + line, column)
+    assert errors[0] == ("roles.yaml", above + line, column, rule_id)
+
+
+def test_a_second_document_in_the_role_file_is_refused() -> None:
+    text = GOOD.files["roles.yaml"].decode()
+    assert [found.rule_id for found in Files().spoil("roles.yaml", f"{text}---\n{text}").findings()] == ["roles-syntax"]
+    assert [found.rule_id for found in Files().spoil("roles.yaml", f"%YAML 1.1\n---\n{text}").findings()] == [
+        "roles-feature"
+    ]
 
 
 @pytest.mark.parametrize("name", ["superadmin", "owner", "anonymous", "system_policy"])
 def test_a_role_that_the_server_relies_on_must_be_declared(name: str) -> None:
     kept = [line for line in GOOD.files["roles.yaml"].decode().splitlines(keepends=True) if not line.startswith(name)]
-    assert ("roles.yaml", 1, 1, "roles") in places(Files().spoil("roles.yaml", "".join(kept)).findings())
+    assert ("roles.yaml", 1, 1, "role-missing") in places(Files().spoil("roles.yaml", "".join(kept)).findings())
 
 
 @pytest.mark.parametrize(
@@ -266,7 +305,7 @@ def test_a_role_that_the_server_relies_on_is_bound_nowhere_else(old: str, new: s
     text = GOOD.files["roles.yaml"].decode()
     assert old in text
     findings = Files().spoil("roles.yaml", text.replace(old, new)).findings()
-    assert [found.rule_id for found in findings] == ["roles"]
+    assert [found.rule_id for found in findings] == ["role-kind"]
 
 
 def test_a_system_role_inherits_nothing() -> None:
@@ -285,7 +324,7 @@ def test_whoever_has_not_said_who_it_is_inherits_nothing_and_is_inherited_by_nob
 
 def test_the_owner_can_never_be_bound() -> None:
     text = GOOD.files["roles.yaml"].decode().replace("owner: {implicit: true,", "owner: {bindable: [domain],")
-    assert any(found.rule_id == "roles" for found in Files().spoil("roles.yaml", text).findings())
+    assert any(found.rule_id == "role-kind" for found in Files().spoil("roles.yaml", text).findings())
 
 
 @pytest.mark.parametrize(
@@ -322,7 +361,7 @@ def test_a_line_that_changes_nothing_is_warned_of(
     always = (("two", "domain", "thing", "create", "allow"),)
     parsed = parse(Sketch(roles, (*rules, *always), links).source(), CELLS)
     assert parsed.errors == ()
-    assert [place for place in places(parsed.findings) if place[3] != "no-rule"] == [wanted]
+    assert [place for place in places(parsed.findings) if place[3] not in ("no-rule", "idle-role")] == [wanted]
 
 
 def test_a_narrow_deny_under_a_broad_allow_is_no_contradiction() -> None:
