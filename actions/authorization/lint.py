@@ -48,13 +48,9 @@ def broken_inheritance(links: Sequence[RoleLink]) -> Iterator[Finding]:
             elif link.inherits in path:
                 names = list(path)
                 circle = " -> ".join([*names[names.index(link.inherits) :], link.inherits])
-                yield _finding(link, ROLE_CYCLE, f"Roles inherit in a circle: {_cut(circle)}", "Remove one link.")
+                yield _finding(link, ROLE_CYCLE, f"Roles inherit in a circle: {circle}", "Remove one link.")
             elif link.inherits not in hops:
                 path[link.inherits] = iter(above.get(link.inherits, ()))
-
-
-def _cut(circle: str) -> str:
-    return circle if len(circle) <= 300 else f"{circle[:140]} ... {circle[-140:]}"
 
 
 def warnings(

@@ -34,5 +34,19 @@ class LintRule:
         return f"{PAGE}#{self.id}"
 
     def at(self, file: str, line: int, column: int, message: str, hint: str) -> Finding:
-        """A finding of this kind. Lines and columns count from 1."""
-        return Finding(file, line, column, self.id, self.severity, message, hint)
+        """A finding of this kind. Lines and columns count from 1.
+
+        What the texts quote from a file can neither steer a terminal nor fill a log.
+        """
+        return Finding(
+            as_shown(file), line, column, self.id, self.severity, as_shown(message, 400), as_shown(hint, 2000)
+        )
+
+
+def as_shown(text: str, length: int = 300) -> str:
+    """A text that can be printed anywhere, in one line, cut where it is too long."""
+    if len(text) > length:
+        text = f"{text[:length]}..."
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
