@@ -1,5 +1,5 @@
-"""A check's answer for people: each finding with the line as it stands in the file and a mark under the place, or, where
-there is no terminal, a line for each, as editors and continuous integration like to read them."""
+"""A check's answer for people: on a terminal each finding with its line and a mark under the place, elsewhere a line
+for each, as editors like to read them."""
 
 from collections.abc import Iterator
 from itertools import groupby
