@@ -116,7 +116,8 @@ class _Reader:
         self.role(number, columns[1], role)
         self.word(SCOPE, number, columns[2], scope, (*ScopeType, ANY))
         self.word(OBJECT, number, columns[3], entity, (*self.cells.entities, ANY))
-        self.word(ACTION, number, columns[4], operation, (*self.cells.operations, ANY))
+        offered = {cell.operation for cell in self.cells.of(scope, entity, ANY)}
+        self.word(ACTION, number, columns[4], operation, (*self.cells.operations, ANY), meant=offered)
         self.word(EFFECT, number, columns[5], effect, (ALLOW, DENY))
         self.placed(number, words, columns)
         if len(self.read.findings) == before and not self.cells.of(scope, entity, operation):
@@ -172,20 +173,28 @@ class _Reader:
     def role(self, number: int, column: int, role: str) -> bool:
         return self.word(ROLE, number, column, role, self.roles)
 
-    def word(self, kind: LintRule, number: int, column: int, word: str, known: Collection[str] | None) -> bool:
-        """Whether a word is one of those known; None: which ones are is not known."""
+    def word(
+        self,
+        kind: LintRule,
+        number: int,
+        column: int,
+        word: str,
+        known: Collection[str] | None,
+        meant: Collection[str] = (),
+    ) -> bool:
+        """Whether a word is one of those known; None: which ones are is not known. ``meant`` are the likely ones."""
         if not word:
             self.refuse(EMPTY_FIELD, number, column, f"The {kind.id} is missing", "Write a word between the commas.")
             return False
         if known is None or word in known:
             return True
-        near = get_close_matches(word.lower(), known, 1)
+        near = get_close_matches(word.lower(), meant or known, 1)
         if near:
             hint = f"Did you mean '{near[0]}'?"
         elif kind is ROLE:
             hint = "Declare it in roles.yaml."
         else:
-            hint = f"Known: {', '.join(sorted(known))}."
+            hint = f"Known: {', '.join(sorted(meant or known))}."
         self.refuse(kind, number, column, f"'{word}' is no known {kind.id}", hint)
         return False
 

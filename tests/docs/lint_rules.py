@@ -1,4 +1,4 @@
-"""The rules of the linter as their page shows them: each under its id, with examples and what is said of the bad one."""
+"""The rules of the linter as their page shows them: each under its id, with examples and what is said of a bad one."""
 
 import re
 
