@@ -51,7 +51,7 @@ def read_roles(text: str) -> tuple[dict[str, Role] | None, list[Finding]]:
         root = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        line, column = _inside(text, mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = f"This is not YAML: {error.problem or error.context}"
         return None, [ROLES_SYNTAX.at(FILE, line, column, message, _EXAMPLE)]
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -71,6 +71,12 @@ def read_roles(text: str) -> tuple[dict[str, Role] | None, list[Finding]]:
             findings.append(ROLE_MISSING.at(FILE, 1, 1, message, "Declare it; it may have no rules."))
     findings += _alike(roles)
     return roles, findings
+
+
+def _inside(text: str, line: int, column: int) -> tuple[int, int]:
+    """A place as the reader has it. At the end of a text whose last line does not end, libyaml is a line farther."""
+    lines = text.split("\n")
+    return (line, column) if line <= len(lines) else (len(lines), len(lines[-1]) + 1)
 
 
 def _unplain(text: str) -> Finding | None:

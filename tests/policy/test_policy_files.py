@@ -4,8 +4,6 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from actions.authorization.index import compile
 from actions.authorization.lint import HOPS_AT_MOST
@@ -377,22 +375,3 @@ def test_a_policy_with_errors_is_never_compiled() -> None:
 
 def test_a_flood_of_mistakes_ends_early() -> None:
     assert len(Files().spoil("user.csv", "oops\n" * 100_000).findings()) <= 101
-
-
-_BYTES = st.one_of(
-    st.binary(min_size=1, max_size=6), st.sampled_from([b"\n", b"*", b"#", b"(", b"[" * 3000, b"&a", b"\\"])
-)
-
-
-@settings(deadline=None, max_examples=300)
-@given(st.sampled_from(POLICY_FILES), st.floats(0, 1), st.integers(0, 5), _BYTES)
-def test_whatever_the_bytes_nothing_is_raised_and_every_finding_has_a_place(
-    name: str, where: float, removed: int, added: bytes
-) -> None:
-    content = GOOD.files[name]
-    start = int(where * len(content))
-    findings = Files().spoil(name, content[:start] + added + content[start + removed :]).findings()
-    for found in findings:
-        assert found.file in POLICY_FILES
-        assert found.line >= 1
-        assert found.column >= 1
