@@ -1,6 +1,7 @@
 """The parser is strict: what Casbin's own loader takes in silence is refused, with a place and a way to mend it."""
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -375,3 +376,101 @@ def test_a_policy_with_errors_is_never_compiled() -> None:
 
 def test_a_flood_of_mistakes_ends_early() -> None:
     assert len(Files().spoil("user.csv", "oops\n" * 100_000).findings()) <= 101
+
+
+def test_one_mistake_does_not_hide_the_next() -> None:
+    text = (
+        "\ufeff# rules\r\n"
+        "p, admin, domain, thing, get, Allow\r\n"
+        "p,\tadmin, domain, thing, fly, allow\r\n"
+        "p, ad\u200bmin, domain, thing, get, deny\r\n"
+        "p, amdin, project, thing, *, deny\r\n"
+        'p, "admin", domain, (thing), get, allow # both\r\n'
+        "p, admin, domain, , get, allow"
+    )
+    findings = Files().spoil("domain.csv", text).findings()
+    assert places(findings) == [
+        ("domain.csv", 1, 1, "byte-order-mark"),
+        ("domain.csv", 1, 8, "line-ending"),
+        ("domain.csv", 2, 31, "effect"),
+        ("domain.csv", 3, 3, "tab"),
+        ("domain.csv", 3, 26, "action"),
+        ("domain.csv", 4, 6, "invisible"),
+        ("domain.csv", 5, 4, "role"),
+        ("domain.csv", 5, 11, "wrong-file"),
+        ("domain.csv", 5, 27, "wildcard"),
+        ("domain.csv", 6, 4, "quote"),
+        ("domain.csv", 6, 21, "bracket"),
+        ("domain.csv", 6, 41, "trailing-comment"),
+        ("domain.csv", 7, 19, "empty-field"),
+        ("domain.csv", 7, 31, "truncated"),
+    ]
+
+
+def test_a_mistake_in_one_file_does_not_hide_those_in_another() -> None:
+    files = (
+        Files().spoil("roles.yaml", "clerk: [\n").spoil("model.conf", "[matchers]\nm = (\n").spoil("user.csv", "p\n")
+    )
+    assert {found.file for found in files.findings()} == {"roles.yaml", "model.conf", "user.csv"}
+
+
+@pytest.mark.parametrize(("name", "size"), [("roles.yaml", 4 * 1024 * 1024), ("model.conf", 64 * 1024)])
+def test_what_is_read_slowly_has_less_room(name: str, size: int) -> None:
+    content = GOOD.files[name]
+    fitting = content + b"#" * (size - len(content) - 1) + b"\n"
+    assert Files().spoil(name, fitting).findings() == ()
+    assert places(Files().spoil(name, fitting + b"\n").findings())[0] == (name, 1, 1, "too-large")
+
+
+def test_what_a_mistake_quotes_is_cut() -> None:
+    for name, text in (("roles.yaml", "x" * 1_000_00 + "\n"), ("domain.csv", "p" * 1_000_00 + "\n")):
+        assert max(len(str(found)) for found in Files().spoil(name, text).findings()) < 1000
+
+
+def test_a_long_chain_of_roles_takes_no_long_time_to_refuse() -> None:
+    names = [f"role_{number}" for number in range(2000)]
+    sketch = Sketch(dict.fromkeys(names, ("domain",)), links=tuple(itertools.pairwise(names)))
+    assert {found.rule_id for found in parse(sketch.source(), CELLS).errors} == {"role-depth"}
+
+
+def test_what_is_no_plain_file_is_missing_and_holds_nobody_up(tmp_path: Path) -> None:
+    for name, content in GOOD.files.items():
+        (tmp_path / name).write_bytes(content)
+    for name in ("user.csv", "domain.csv", "project.csv"):
+        (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / "user.csv")
+    (tmp_path / "domain.csv").mkdir()
+    (tmp_path / "project.csv").symlink_to("project.csv")
+    missing = [found.file for found in parse(read_folder(tmp_path), CELLS).errors if found.rule_id == "missing-file"]
+    assert missing == ["domain.csv", "project.csv", "user.csv"]
+
+
+@pytest.mark.parametrize(
+    ("superadmin", "warned"),
+    [
+        ("p, system_policy, admin, thing, purge, allow", True),
+        ("p, system_policy, admin, thing, purge, allow\np, superadmin, admin, thing, purge, deny", False),
+        ("p, system_policy, admin, thing, purge, allow\np, admin, domain, thing, purge, deny", True),
+        ("p, system_policy, *, thing, purge, allow", False),
+    ],
+)
+def test_a_wildcard_that_reaches_what_only_the_server_is_named_for_is_warned_of(superadmin: str, warned: bool) -> None:
+    lines = superadmin.split("\n")
+    files = Files().spoil("superadmin.csv", "p, superadmin, *, *, *, allow\n" + "\n".join(lines[:1]) + "\n")
+    for line in lines[1:]:
+        name = "superadmin.csv" if ", admin, thing" in line else "domain.csv"
+        files.spoil(name, files.files[name].decode() + line + "\n")
+    assert ("internal-grant" in [found.rule_id for found in files.findings()]) is warned
+
+
+def test_a_link_is_redundant_only_where_another_way_leads_there() -> None:
+    roles = dict.fromkeys(("one", "two", "three", "four"), ("domain",))
+    rule = (("four", "domain", "thing", "get", "allow"),)
+    diamond = (("one", "two"), ("one", "three"), ("two", "four"), ("three", "four"))
+    assert "redundant-link" not in [
+        found.rule_id for found in parse(Sketch(roles, rule, diamond).source(), CELLS).findings
+    ]
+    shortcut = parse(Sketch(roles, rule, (*diamond, ("one", "four"))).source(), CELLS).findings
+    assert [(found.line, found.message) for found in shortcut if found.rule_id == "redundant-link"] == [
+        (7, "'one' inherits 'four' already, through 'three'")
+    ]
