@@ -5,6 +5,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 FUZZ_EXAMPLES ?= 5
+LAWS_REQUESTS ?= 1000000
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -12,7 +13,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test fuzz check format golden docs bench lock clean
+.PHONY: help run dev test fuzz laws check format golden docs bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -58,6 +59,10 @@ test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" 
 
 fuzz: dev  ## hold the server to its OpenAPI document, for some minutes; FUZZ_EXAMPLES=50 for more requests an operation
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 tests/openapi/test_contract.py
+
+laws: dev  ## hold the policy engine to its laws with a million requests, some minutes; LAWS_REQUESTS=100000 for fewer
+	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 tests/policy/test_policy_laws.py \
+		tests/policy/test_lint_fuzz.py $(PYTEST_ARGS)
 
 check: dev  ## lint, types, import contracts, goldens
 	@$(BIN)/ruff check

@@ -207,6 +207,27 @@ def test_without_its_line_in_the_policy_even_the_operator_reads_nothing(server: 
     }
 
 
+def test_a_policy_is_checked_by_the_running_server(server: Installation, tmp_path: Path) -> None:
+    folder = server.folder / "policies"
+    active = server.run("policy", "check", "--server")
+    assert active.exit_code == 0, active.stderr
+    assert active.stdout.startswith("active: version ")
+    here, there = (
+        server.run("policy", "check", str(folder), *option, "--format", "json") for option in ((), ("--server",))
+    )
+    assert json.loads(here.stdout) == json.loads(there.stdout)
+    named = server.run("policy", "check", "--server", "--version", json.loads(here.stdout)["digest"])
+    assert named.exit_code == 0
+    copy = Path(shutil.copytree(folder, tmp_path / "draft"))
+    amend(copy / "user.csv", ", allow\n", ", Allow\n")
+    wrong = server.run("policy", "check", str(copy), "--server")
+    assert wrong.exit_code == 1
+    assert "'Allow' is no known effect" in wrong.stdout
+    refused = server.run("policy", "check", "--server", "--version", "0" * 64)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "policy-check-unknown-version" in refused.stderr
+
+
 def test_recovery_gives_a_way_back_in_while_the_server_runs(server: Installation) -> None:
     given = ("-F", "username=bea", "-F", "email=bea@example.org", "-F", "password=busy as a bee")
     bea = json.loads(server.api("POST", "/domains/default/users", *given).stdout)["id"]

@@ -1,8 +1,8 @@
 """Checking a candidate policy in a process of its own: parse, compile, and ask stock Casbin for a second opinion.
 
-``python -m actions.authorization.check FOLDER`` prints one JSON object and ends with 0 (good), 1 (found something) or 2
-(could not run). The server calls ``check_in_subprocess``, which hands the bytes over on standard input, so what was
-checked is what will be stored. This module knows no database and activates nothing.
+The server calls ``check_in_subprocess``, which hands the bytes and the vocabulary over on standard input, so what was
+checked is what will be stored. The process prints one JSON object and ends with 0 (good), 1 (found something) or 2
+(could not run). This module knows no folder, no database and no entity, and activates nothing.
 """
 
 import asyncio
@@ -12,13 +12,17 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from actions.authorization.index import compile
 from actions.authorization.rules import Finding, Severity
-from actions.authorization.source import PolicySource, parse, read_folder
+from actions.authorization.source import PolicySource, parse
 from actions.vocabulary import Permission, Vocabulary
+
+_SAMPLES = 50_000
+"""Casbin walks every rule each time it is asked: this many steps take it a quarter of a second."""
+_SAMPLES_AT_LEAST = 20
+_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,14 @@ def check(
     vocabulary: Vocabulary,
     *,
     changed_from: PolicySource | None = None,
-    budget_s: float = 0.4,
+    budget_s: float | None = None,
     exhaustive: bool = False,
 ) -> CheckResult:
-    """The whole check, in this process. ``changed_from`` is the policy in force, whose differing roles come first."""
+    """The whole check, in this process. ``changed_from`` is the policy in force, whose differing roles come first.
+
+    Casbin is asked for ``budget_s`` seconds; None: a number of times that follows from the policy alone, so that the
+    result is the same at each run.
+    """
     from actions.authorization.oracle import changed_roles, compare  # Casbin is loaded here and nowhere else
 
     files = tuple(sorted(source.files))
@@ -62,13 +70,14 @@ def check(
     if parsed.errors:
         return CheckResult(source.digest, parsed.findings, files=files)
     index = compile(parsed, vocabulary, source.digest)
-    changed = changed_roles(parse(changed_from, vocabulary), parsed) if changed_from else frozenset(parsed.roles)
+    changed = changed_roles(parse(changed_from, vocabulary), parsed) if changed_from else frozenset[str]()
     compared = compare(
         source,
         index,
         vocabulary,
         changed=changed,
-        budget_s=budget_s,
+        budget_s=_SECONDS if budget_s is None else budget_s,
+        at_most=max(_SAMPLES // (1 + len(parsed.rules)), _SAMPLES_AT_LEAST) if budget_s is None else None,
         seed=int(source.digest[:8], 16),
         exhaustive=exhaustive,
     )
@@ -81,7 +90,7 @@ async def check_in_subprocess(
     *,
     timeout_s: float,
     changed_from: PolicySource | None = None,
-    budget_s: float = 0.4,
+    budget_s: float | None = 0.4,
 ) -> CheckResult:
     """``check`` in another process, which is ended after ``timeout_s`` seconds. A crash or timeout is a ``failure``."""
     request = {
@@ -92,7 +101,7 @@ async def check_in_subprocess(
     }
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "actions.authorization.check", "-", stdin=pipe, stdout=pipe, stderr=pipe
+        sys.executable, "-m", "actions.authorization.check", stdin=pipe, stdout=pipe, stderr=pipe
     )
     try:
         async with asyncio.timeout(timeout_s):
@@ -113,32 +122,18 @@ async def check_in_subprocess(
     return result
 
 
-def main(arguments: list[str]) -> int:
-    """The command line: a folder, or ``-`` for a request on standard input; ``--exhaustive`` asks Casbin everything."""
-    exhaustive = "--exhaustive" in arguments
-    places = [argument for argument in arguments if argument != "--exhaustive"]
-    if len(places) != 1 or (places[0].startswith("-") and places[0] != "-"):
-        sys.stderr.write("usage: python -m actions.authorization.check [--exhaustive] FOLDER\n")
-        return 2
-    if places[0] == "-":
-        request = json.load(sys.stdin)
-        old = request["changed_from"]
-        vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
-        result = check(
-            _source(request["files"]),
-            vocabulary,
-            changed_from=_source(old) if old else None,
-            budget_s=request["budget_s"],
-            exhaustive=exhaustive,
-        )
-    else:
-        from actions.entities import whole_vocabulary
-
-        if not Path(places[0]).is_dir():
-            sys.stderr.write(f"{places[0]} is not a folder\n")
-            return 2
-        result = check(read_folder(Path(places[0])), whole_vocabulary(), exhaustive=exhaustive)
-    sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
+def main() -> int:
+    """The process: a request on standard input, its result on standard output."""
+    request = json.load(sys.stdin)
+    old = request["changed_from"]
+    vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
+    result = check(
+        _source(request["files"]),
+        vocabulary,
+        changed_from=_source(old) if old else None,
+        budget_s=request["budget_s"],
+    )
+    sys.stdout.write(json.dumps(asdict(result)) + "\n")
     return result.exit_code
 
 
@@ -160,7 +155,7 @@ def _unpacked(answer: dict[str, Any]) -> CheckResult:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(main())
     except Exception:
         traceback.print_exc()
         sys.exit(2)

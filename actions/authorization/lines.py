@@ -6,6 +6,24 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from actions.authorization.characters import wrong_in_rule
+from actions.authorization.linting.of_declarations import NO_DENIES, NO_WILDCARDS
+from actions.authorization.linting.of_files import NO_RULE
+from actions.authorization.linting.of_lines import (
+    ACTION,
+    EFFECT,
+    EMPTY_FIELD,
+    FIELD_COUNT,
+    LINE_TYPE,
+    NO_ACTION,
+    OBJECT,
+    ROLE,
+    SCOPE,
+    SYSTEM_ROLE,
+    TRAILING_COMMENT,
+    WILDCARD,
+    WRONG_FILE,
+)
+from actions.authorization.linting.rule import LintRule
 from actions.authorization.model_conf import ModelShape
 from actions.authorization.rules import (
     ALLOW,
@@ -18,13 +36,12 @@ from actions.authorization.rules import (
     Role,
     RoleLink,
     Rule,
-    Severity,
 )
+from actions.authorization.texts import FINDINGS_AT_MOST, too_many
 from actions.directory import NOBODY_YET
 from actions.vocabulary import ScopeType
 
 _OUTSIDE_WORDS = re.compile(r"[^A-Za-z0-9_,* ]")
-_FINDINGS_AT_MOST = 100
 _RULE_SHAPE = "p, role, scope, entity, operation, allow|deny"
 _LINK_SHAPE = "g, role, inherited role"
 
@@ -45,15 +62,15 @@ def read_rules(file: str, text: str, cells: Cells, shape: ModelShape, roles: Map
         if line.startswith("#") or not line.strip(" "):
             continue
         reader.line(number, line)
-        if len(reader.read.findings) >= _FINDINGS_AT_MOST:
-            reader.refuse(
-                number, 1, "too-many", "There are too many mistakes; the rest is not read", "Mend these first."
-            )
+        if len(reader.read.findings) >= FINDINGS_AT_MOST:
+            reader.read.findings.append(too_many(file, number))
             return reader.read
-    if not reader.read.rules and not reader.read.links and not reader.read.findings:
-        message = "The file states no rule"
-        reader.read.findings.append(Finding(file, 1, 1, "no-rule", Severity.WARNING, message, "Is it whole?"))
     return reader.read
+
+
+def says_nothing(file: str) -> Finding:
+    """The finding about a rule file in which no line says anything."""
+    return NO_RULE.at(file, 1, 1, "The file states no rule", "Is it whole?")
 
 
 class _Reader:
@@ -62,13 +79,12 @@ class _Reader:
         self.is_widest = RULE_FILES[file] is ScopeType.ADMIN
         self.read = Read()
 
-    def refuse(self, line: int, column: int, rule_id: str, message: str, hint: str) -> None:
-        self.read.findings.append(Finding(self.file, line, column, rule_id, Severity.ERROR, message, hint))
+    def refuse(self, kind: LintRule, line: int, column: int, message: str, hint: str) -> None:
+        self.read.findings.append(kind.at(self.file, line, column, message, hint))
 
     def line(self, number: int, text: str) -> None:
-        outside = _OUTSIDE_WORDS.search(text)
-        if outside:
-            self.refuse(number, outside.start() + 1, *wrong_in_rule(outside.group()))
+        if _OUTSIDE_WORDS.search(text):
+            self.outside(number, text)
             return
         words, columns = _fields(text)
         if words[0] == "p":
@@ -77,46 +93,56 @@ class _Reader:
             self.link(number, words, columns)
         else:
             message = f"'{words[0]}' is no type of line, and Casbin would drop the line in silence"
-            self.refuse(number, columns[0], "line-type", message, f"Write '{_RULE_SHAPE}' or '{_LINK_SHAPE}'.")
+            self.refuse(LINE_TYPE, number, columns[0], message, f"Write '{_RULE_SHAPE}' or '{_LINK_SHAPE}'.")
+
+    def outside(self, number: int, text: str) -> None:
+        """The first character of each kind that stands in no word. What follows a ``#`` is a comment, if misplaced."""
+        told: set[str] = set()
+        for match in _OUTSIDE_WORDS.finditer(text):
+            kind, message, hint = wrong_in_rule(match.group())
+            if kind.id not in told:
+                told.add(kind.id)
+                self.refuse(kind, number, match.start() + 1, message, hint)
+            if kind is TRAILING_COMMENT:
+                return
 
     def rule(self, number: int, text: str, words: list[str], columns: list[int]) -> None:
         if len(words) != 6:
-            self.refuse(number, columns[0], "field-count", f"A rule has 6 fields, this has {len(words)}", _RULE_SHAPE)
+            message = f"A rule has 6 fields, this has {len(words)}"
+            self.refuse(FIELD_COUNT, number, columns[0], message, _RULE_SHAPE)
             return
+        before = len(self.read.findings)
         _, role, scope, entity, operation, effect = words
-        understood = all(
-            (
-                self.role(number, columns[1], role),
-                self.word(number, columns[2], "scope", scope, (*ScopeType, ANY)),
-                self.word(number, columns[3], "object", entity, (*self.cells.entities, ANY)),
-                self.word(number, columns[4], "action", operation, (*self.cells.operations, ANY)),
-                self.word(number, columns[5], "effect", effect, (ALLOW, DENY)),
-            )
-        )
-        if understood and self.placed(number, words, columns):
+        self.role(number, columns[1], role)
+        self.word(SCOPE, number, columns[2], scope, (*ScopeType, ANY))
+        self.word(OBJECT, number, columns[3], entity, (*self.cells.entities, ANY))
+        offered = {cell.operation for cell in self.cells.of(scope, entity, ANY)}
+        self.word(ACTION, number, columns[4], operation, (*self.cells.operations, ANY), meant=offered)
+        self.word(EFFECT, number, columns[5], effect, (ALLOW, DENY))
+        self.placed(number, words, columns)
+        if len(self.read.findings) == before and not self.cells.of(scope, entity, operation):
+            message = f"No action is '{operation}' of '{entity}' in scope '{scope}'"
+            self.refuse(NO_ACTION, number, columns[2], message, self.which(scope, entity))
+        if len(self.read.findings) == before:
             self.read.rules.append(Rule(role, scope, entity, operation, effect, self.file, number, columns[0], text))
 
-    def placed(self, number: int, words: list[str], columns: list[int]) -> bool:
-        """Whether a rule made of known words may stand here and means anything."""
-        _, _, scope, entity, operation, effect = words
-        before = len(self.read.findings)
-        if ANY in words and not self.shape.wildcards:
-            column = columns[words.index(ANY)]
-            self.refuse(
-                number, column, "wildcard", "The model has no wildcards", "Name the words, or change model.conf."
-            )
-        elif ANY in words and not self.is_widest:
-            column = columns[words.index(ANY)]
-            self.refuse(number, column, "wildcard", "A wildcard may stand in superadmin.csv alone", "Name each word.")
-        elif scope != ANY and FILE_OF[scope] != self.file:
+    def placed(self, number: int, words: list[str], columns: list[int]) -> None:
+        """Whether what a rule says may stand here, whatever else is wrong with it."""
+        scope, effect = words[2], words[5]
+        if ANY in words[2:5]:
+            column = columns[words.index(ANY, 2)]
+            if not self.shape.wildcards:
+                hint = "Name the words, or change model.conf."
+                self.refuse(NO_WILDCARDS, number, column, "The model has no wildcards", hint)
+            elif not self.is_widest:
+                message = "A wildcard may stand in superadmin.csv alone"
+                self.refuse(WILDCARD, number, column, message, "Name each word.")
+        home = FILE_OF.get(scope, self.file)
+        if home != self.file:
             message = f"A rule of scope '{scope}' is in {self.file}"
-            self.refuse(number, columns[2], "wrong-file", message, f"Move it to {FILE_OF[scope]}, under its reviewers.")
-        elif not self.cells.of(scope, entity, operation):
-            message = f"No action is '{operation}' of '{entity}' in scope '{scope}'"
-            self.refuse(number, columns[2], "no-action", message, self.which(scope, entity))
+            self.refuse(WRONG_FILE, number, columns[2], message, f"Move it to {home}, under its reviewers.")
         if effect == DENY and not self.shape.denies:
-            self.refuse(number, columns[5], "effect", "The model ignores a deny", "Use the shipped model.conf.")
-        return len(self.read.findings) == before
+            self.refuse(NO_DENIES, number, columns[5], "The model ignores a deny", "Use the shipped model.conf.")
 
     def which(self, scope: str, entity: str) -> str:
         operations = sorted({cell.operation for cell in self.cells.of(scope, entity, ANY)})
@@ -125,38 +151,51 @@ class _Reader:
     def link(self, number: int, words: list[str], columns: list[int]) -> None:
         if len(words) != 3:
             message = f"An inheritance line has 3 fields, this has {len(words)}"
-            self.refuse(number, columns[0], "field-count", message, _LINK_SHAPE)
+            self.refuse(FIELD_COUNT, number, columns[0], message, _LINK_SHAPE)
             return
         _, role, inherits = words
-        if not all((self.role(number, columns[1], role), self.role(number, columns[2], inherits))):
+        known = [self.role(number, columns[1], role), self.role(number, columns[2], inherits)]
+        if not all(known):
             return
         if self.roles is not None:
             if self.roles[role].home != self.file:
                 message = f"A line that extends '{role}' is in {self.file}"
                 hint = f"Move it to {self.roles[role].home}, the file of the lowest scope in which the role is held."
-                self.refuse(number, columns[1], "wrong-file", message, hint)
+                self.refuse(WRONG_FILE, number, columns[1], message, hint)
                 return
             for name, column in ((inherits, columns[2]), (role, columns[1])):
                 if self.roles[name].system or name == NOBODY_YET:
                     message = f"The server's own roles, and '{NOBODY_YET}', neither inherit nor are inherited"
-                    self.refuse(number, column, "system-role", message, "State the rules one by one.")
+                    self.refuse(SYSTEM_ROLE, number, column, message, "State the rules one by one.")
                     return
         self.read.links.append(RoleLink(role, inherits, self.file, number, columns[0]))
 
     def role(self, number: int, column: int, role: str) -> bool:
-        return self.roles is None or self.word(number, column, "role", role, self.roles)
+        return self.word(ROLE, number, column, role, self.roles)
 
-    def word(self, number: int, column: int, kind: str, word: str, known: Collection[str]) -> bool:
-        if word in known:
+    def word(
+        self,
+        kind: LintRule,
+        number: int,
+        column: int,
+        word: str,
+        known: Collection[str] | None,
+        meant: Collection[str] = (),
+    ) -> bool:
+        """Whether a word is one of those known; None: which ones are is not known. ``meant`` are the likely ones."""
+        if not word:
+            self.refuse(EMPTY_FIELD, number, column, f"The {kind.id} is missing", "Write a word between the commas.")
+            return False
+        if known is None or word in known:
             return True
-        near = get_close_matches(word.lower(), known, 1)
+        near = get_close_matches(word.lower(), meant or known, 1)
         if near:
             hint = f"Did you mean '{near[0]}'?"
-        elif kind == "role":
+        elif kind is ROLE:
             hint = "Declare it in roles.yaml."
         else:
-            hint = f"Known: {', '.join(sorted(known))}."
-        self.refuse(number, column, kind, f"'{word}' is no known {kind}", hint)
+            hint = f"Known: {', '.join(sorted(meant or known))}."
+        self.refuse(kind, number, column, f"'{word}' is no known {kind.id}", hint)
         return False
 
 

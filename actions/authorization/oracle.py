@@ -71,14 +71,15 @@ def compare(
     *,
     changed: frozenset[str] = frozenset(),
     budget_s: float = 0.4,
+    at_most: int | None = None,
     seed: int = 0,
     exhaustive: bool = False,
 ) -> Comparison:
     """Ask both about the same requests and keep the differences, 100 at most.
 
     First every cell for each role of ``changed``, then samples from ``seed`` of one to three roles, for ``budget_s``
-    seconds. ``exhaustive`` instead asks, for as long as it takes, every cell for every role and for no role, and then
-    as many cells again for sampled pairs and triples.
+    seconds and at most ``at_most`` of them. ``exhaustive`` instead asks, for as long as it takes, every cell for every
+    role and for no role, and then as many cells again for sampled pairs and triples.
     """
     oracle = Oracle(source)
     cells = sorted(vocabulary, key=str)
@@ -90,7 +91,7 @@ def compare(
     )
     certain = [(roles, cell) for roles in sets for cell in cells]
     samples = _samples(sorted(index.roles), cells, Random(seed))  # noqa: S311
-    requests = chain(certain, islice(samples, len(certain)) if exhaustive else samples)
+    requests = chain(certain, islice(samples, len(certain) if exhaustive else at_most))
 
     differences: list[Difference] = []
     compared, deadline = 0, time.monotonic() + budget_s

@@ -8,21 +8,22 @@ import hashlib
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
 from actions.authorization import lint, model_conf, role_file
-from actions.authorization.characters import wrong_character
-from actions.authorization.lines import read_rules
+from actions.authorization.lines import read_rules, says_nothing
+from actions.authorization.linting.of_files import MISSING_FILE, UNKNOWN_FILE
 from actions.authorization.rules import RULE_FILES, Cells, Finding, Parsed, RoleLink, Rule, Severity
+from actions.authorization.texts import BYTES_AT_MOST, read_text
 from actions.vocabulary import Vocabulary
 
 POLICY_FILES = (model_conf.FILE, *RULE_FILES, role_file.FILE)
 """The files of a policy version. Every one must be there."""
 _TOLERATED = frozenset({"audit.yaml"})
 _POLICY_SUFFIXES = (".csv", ".conf", ".yaml", ".yml")
-_BYTES_AT_MOST = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read_folder(path: Path) -> PolicySource:
             try:
                 if stat.S_ISREG(entry.stat().st_mode):
                     with entry.open("rb") as file:
-                        files[entry.name] = file.read(_BYTES_AT_MOST + 1)
+                        files[entry.name] = file.read(BYTES_AT_MOST + 1)
             except OSError:
                 continue
     return PolicySource(files)
@@ -75,13 +76,15 @@ def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
     texts: dict[str, str] = {}
     for name in POLICY_FILES:
         if name in source.files:
-            text = _text(name, source.files[name], findings)
+            text, found = read_text(name, source.files[name])
+            findings += found
             if text is not None:
                 texts[name] = text
         else:
-            findings.append(_error(name, "missing-file", "The file is missing, or cannot be read", "Restore it."))
+            message = "The file is missing, or cannot be read"
+            findings.append(MISSING_FILE.at(name, 1, 1, message, "Restore it."))
     for name in sorted(set(source.files) - set(POLICY_FILES)):
-        findings.append(_error(name, "unknown-file", "This is no policy file", f"Known: {', '.join(POLICY_FILES)}."))
+        findings.append(UNKNOWN_FILE.at(name, 1, 1, "This is no policy file", _meant(name)))
 
     shape = model_conf.ModelShape()
     if model_conf.FILE in texts:
@@ -101,7 +104,9 @@ def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
             rules += read.rules
             links += read.links
             findings += read.findings
-    findings += lint.broken_inheritance(links, roles or {})
+            if not (read.rules or read.links or any(finding.file == name for finding in findings)):
+                findings.append(says_nothing(name))
+    findings += lint.broken_inheritance(links)
     if not any(finding.severity is Severity.ERROR for finding in findings):
         findings += lint.warnings(rules, links, roles or {}, cells)
     return Parsed(tuple(rules), tuple(links), MappingProxyType(roles or {}), _in_order(findings))
@@ -112,41 +117,6 @@ def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda found: (order.get(found.file, len(order)), found)))
 
 
-def _text(name: str, content: bytes, findings: list[Finding]) -> str | None:
-    """The text of a file, if it is whole, and free of characters that deceive the eye or Casbin's loader."""
-    if len(content) > _BYTES_AT_MOST:
-        findings.append(_error(name, "too-large", "The file is larger than 16 MiB", "Say less."))
-        return None
-    if content.startswith(b"\xef\xbb\xbf"):
-        message = "The file begins with a byte-order mark, behind which Casbin would lose the first line"
-        findings.append(_error(name, "byte-order-mark", message, "Save as UTF-8 without a byte-order mark."))
-        return None
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        before = content[content.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")
-        message = f"The byte 0x{content[error.start]:02x} is not UTF-8"
-        findings.append(
-            Finding(name, line, len(before) + 1, "encoding", Severity.ERROR, message, "Save the file as UTF-8.")
-        )
-        return None
-    if not text.strip():
-        findings.append(
-            _error(name, "empty", "The file is empty", "Restore it. A file with nothing to say has a comment.")
-        )
-        return None
-    wrong = wrong_character(name, text)
-    if wrong is not None:
-        findings.append(wrong)
-        return None
-    if not text.endswith("\n"):
-        last = text.rpartition("\n")[2]
-        message = "The last line does not end, so the file may have been cut short"
-        place = (name, text.count("\n") + 1, len(last) + 1)
-        findings.append(Finding(*place, "truncated", Severity.ERROR, message, "Check the end and add a final newline."))
-    return text
-
-
-def _error(file: str, rule_id: str, message: str, hint: str) -> Finding:
-    return Finding(file, 1, 1, rule_id, Severity.ERROR, message, hint)
+def _meant(name: str) -> str:
+    near = get_close_matches(name.lower(), POLICY_FILES, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(POLICY_FILES)}."

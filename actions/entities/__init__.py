@@ -9,6 +9,7 @@ from actions.entities import (
     keypair,
     login,
     policy,
+    policy_checks,
     policy_evidence,
     project,
     role_binding,
@@ -28,6 +29,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *role_binding.SPECS,
     *policy_evidence.SPECS,
     *policy.SPECS,
+    *policy_checks.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )

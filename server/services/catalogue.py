@@ -40,6 +40,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_checks import PolicyCheckService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
@@ -85,6 +86,7 @@ def build(
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), chosen),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
+        PolicyCheckService(chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

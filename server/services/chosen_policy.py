@@ -26,26 +26,39 @@ class ChosenPolicy:
     async def of(self, asked: PolicyQuestion) -> PolicyIndex:
         """Raises ``Invalid`` for a version that is not stored, and for files that could not go live."""
         if asked.files is not None:
-            if asked.version is not None:
-                raise Invalid(
-                    "A question is about a stored version or about files, not about both.",
-                    reason="two-policies",
-                    errors=[Fault("/files", "excludes `version`")],
-                )
-            return await compiled(PolicySource({name: text.encode() for name, text in asked.files.items()}), "/files")
+            return await compiled(_given(asked), "/files")
         return await self.version(asked.version, "/version")
+
+    async def source(self, asked: PolicyQuestion) -> PolicySource:
+        """The files themselves, with whatever mistakes are in them. Raises ``Invalid`` for a version not stored."""
+        if asked.files is not None:
+            return _given(asked)
+        return await self._version(asked.version or self._active().digest, "/version")
 
     async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
         """A stored version, or the active one. ``pointer`` is where the question named it."""
         active = self._active()
         if digest is None or digest == active.digest:
             return active
+        return await compiled(await self._version(digest, pointer), pointer)
+
+    async def _version(self, digest: str, pointer: str) -> PolicySource:
         try:
-            source = await self._stored(digest)
+            return await self._stored(digest)
         except NotFound:
             told = "There is no such policy version."
             raise Invalid(told, reason="unknown-version", errors=[Fault(pointer, "names no stored version")]) from None
-        return await compiled(source, pointer)
+
+
+def _given(asked: PolicyQuestion) -> PolicySource:
+    """The files that came with a question. Raises ``Invalid`` when it names a version, too."""
+    if asked.version is not None:
+        raise Invalid(
+            "A question is about a stored version or about files, not about both.",
+            reason="two-policies",
+            errors=[Fault("/files", "excludes `version`")],
+        )
+    return PolicySource({name: text.encode() for name, text in (asked.files or {}).items()})
 
 
 async def compiled(source: PolicySource, pointer: str) -> PolicyIndex:

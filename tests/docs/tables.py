@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 from server.http.metrics import Metrics
 from server.settings import PREFIX, Settings
 from server.supervisor import Supervisor
+from tests.docs.lint_rules import lint_rules
 
 _DEFAULTS = {"data_dir": "`~/.local/share/chamberlain`", "policy_dir": "`policies` beside the program"}
 _DEFAULTS["workers"] = "one for each processor, at most 4"
@@ -43,8 +44,8 @@ def metrics_table() -> str:
     return _table(("metric", "type", "labels", "meaning"), sorted(rows))
 
 
-TABLES: dict[str, Callable[[], str]] = {"settings": settings_table, "metrics": metrics_table}
-_PLACE = re.compile(r"<!-- (settings|metrics) -->\n.*?<!-- end -->", re.DOTALL)
+TABLES: dict[str, Callable[[], str]] = {"settings": settings_table, "metrics": metrics_table, "lint": lint_rules}
+_PLACE = re.compile(rf"<!-- ({'|'.join(TABLES)}) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def with_tables(page: str) -> str:

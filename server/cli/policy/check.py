@@ -1,72 +1,105 @@
-"""``chamberlain policy check``: what a server would say of a policy folder before it goes live, in this process."""
+"""``chamberlain policy check``: what is wrong with a policy folder, and whether a server would take it."""
 
-from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.exits import exits, settings_or_exit
+from server.cli.exits import exits
 from server.cli.output import CannotRun, show_json
 
 if TYPE_CHECKING:
-    from actions.authorization.check import CheckResult
+    from actions.authorization.check_answer import PolicyCheck
+
+
+class Shape(StrEnum):
+    TABLE = "table"
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
 
 
 def command(
     folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,
-    format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    format: Annotated[
+        Shape, typer.Option(help="table shows the lines on a terminal; elsewhere it is text: a line for each finding.")
+    ] = Shape.TABLE,
     oracle: Annotated[bool, typer.Option("--oracle", help="Ask stock Casbin about every role and every cell.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Let warnings hinder it, too.")] = False,
+    server: Annotated[
+        bool, typer.Option("--server", help="Ask the running server; without a folder, about the active version.")
+    ] = False,
+    version: Annotated[str | None, typer.Option(help="With --server: a stored version, by its digest.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="With --server: another than the one in the settings.")] = None,
 ) -> None:
     """Check policy files as the server does before they go live.
 
-    Each finding has its file, line and column. The exit code is 1 if the folder could not go live; warnings alone do
-    not hinder it.
+    Each finding has its file, line and column, and a rule that docs/policy-lint.md describes. The exit code is 1 if the
+    policy could not go live; warnings alone do not hinder it.
     """
-    chosen = folder or settings_or_exit().policy_dir
-    if format not in ("text", "json"):
-        raise typer.BadParameter("is text or json", param_hint="--format")
     with exits():
-        code = check_folder(chosen, as_json=format == "json", exhaustive=oracle)
-    raise typer.Exit(code)
+        if server:
+            answer = _ask(folder, version, endpoint, oracle)
+        elif version or endpoint:
+            raise CannotRun("--version and --endpoint go with --server: without it, a folder is checked here")
+        else:
+            answer = _check(folder, oracle)
+        where = _where(folder, server, version)
+        _show(answer, where, folder, format)
+        if answer.failure:
+            raise CannotRun(answer.failure)
+    raise typer.Exit(1 if not answer.may_go_live or (strict and answer.warnings) else 0)
 
 
-def check_folder(folder: Path, *, as_json: bool, exhaustive: bool) -> int:
-    """0: it may go live, warnings or not. 1: it may not. Raises ``CannotRun``."""
+def _check(folder: Path | None, exhaustive: bool) -> "PolicyCheck":
+    """The answer in this process. Raises ``CannotRun``."""
     from actions.authorization.check import check
+    from actions.authorization.check_answer import answer_of
     from actions.authorization.source import read_folder
     from actions.entities import whole_vocabulary
+    from server.cli.policy.choice import chosen_folder
 
+    source = read_folder(chosen_folder(folder))
+    return answer_of(check(source, whole_vocabulary(), exhaustive=exhaustive), source)
+
+
+def _ask(folder: Path | None, version: str | None, endpoint: str | None, exhaustive: bool) -> "PolicyCheck":
+    """The server's answer. Raises ``CannotRun``, and ends the command with 1 when the server refuses."""
+    from actions.authorization.check_answer import PolicyCheck
+    from server.cli.policy.asking import Refused, ask, files_of
+
+    if exhaustive:
+        raise CannotRun("--oracle takes its time, which a server does not have: leave out --server")
+    if folder is not None and version is not None:
+        raise CannotRun("a folder or a --version: one of them is to be checked")
+    question = {"files": files_of(folder) if folder else None, "version": version}
     try:
-        next(folder.iterdir(), None)
-    except OSError as error:
-        raise CannotRun(f"{folder} cannot be read as a folder: {error.strerror}") from None
-    result = check(read_folder(folder), whole_vocabulary(), exhaustive=exhaustive)
-    if as_json:
-        show_json(asdict(result))
+        return ask("POST", "/admin/policies/check", question, PolicyCheck, endpoint)
+    except Refused:
+        raise typer.Exit(1) from None
+
+
+def _where(folder: Path | None, server: bool, version: str | None) -> str:
+    """What the findings are prefixed with."""
+    if server and folder is None:
+        return version[:12] if version else "active"
+    from server.cli.policy.choice import chosen_folder
+
+    return str(chosen_folder(folder))
+
+
+def _show(answer: "PolicyCheck", where: str, folder: Path | None, format: Shape) -> None:
+    from server.cli.output import plain_console
+    from server.cli.policy.check_view import show_lines, show_table
+
+    if format is Shape.JSON:
+        show_json(answer.model_dump(mode="json"))
+    elif format is Shape.SARIF:
+        from server.cli.policy.sarif import sarif
+
+        show_json(sarif(answer, Path(where), Path.cwd()))
+    elif format is Shape.TABLE and (console := plain_console()).is_terminal:
+        show_table(console, where, answer)
     else:
-        _tell(folder, result)
-    return result.exit_code
-
-
-def _tell(folder: Path, result: "CheckResult") -> None:
-    from actions.authorization.rules import Severity
-
-    for finding in result.findings:
-        typer.echo(f"{folder / finding.file}{str(finding).removeprefix(finding.file)}")
-        typer.echo(f"    {finding.hint}")
-    for difference in result.differences:
-        typer.echo(f"{folder}: error: stock Casbin answers otherwise: {difference}")
-    errors = len(result.errors) + len(result.differences)
-    warnings = sum(finding.severity is Severity.WARNING for finding in result.findings)
-    told = [_count(errors, "error"), _count(warnings, "warning")]
-    if result.compared:
-        told.append(f"{result.compared} answers compared with stock Casbin")
-    verdict = "may go live" if result.ok else "may not go live"
-    typer.echo(f"{folder}: version {result.digest[:12]} {verdict}: {', '.join(told)}")
-    if result.failure:
-        raise CannotRun(result.failure)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)
+        show_lines(where, answer)

@@ -1,0 +1,42 @@
+"""Checking a policy that is not in force: in a process of its own, Casbin's opinion included, a few at a time."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from actions.authorization.check import check_in_subprocess
+from actions.authorization.check_answer import PolicyCheck, answer_of
+from actions.entities import whole_vocabulary
+from actions.entities.policy_checks import CHECK, SPECS
+from actions.processor import Given, Offer
+from actions.standard import Spec
+from server.repositories.unit import Unit
+from server.services.chosen_policy import ChosenPolicy
+
+_AT_ONCE = 2
+_SECONDS = 20.0
+
+
+class PolicyCheckService:
+    """At most two checks run in a worker at the same time; further ones wait for their turn."""
+
+    def __init__(self, chosen: ChosenPolicy) -> None:
+        self._chosen = chosen
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self.specs: Sequence[Spec] = SPECS
+
+    def offers(self) -> Iterator[Offer[Unit]]:
+        handlers = {CHECK: self.answer}
+        prepares = {CHECK: self._check}
+        return (Offer(spec, handlers[spec.operation], prepares[spec.operation]) for spec in self.specs)
+
+    async def _check(self, given: Given[Any]) -> PolicyCheck:
+        source = await self._chosen.source(given.input)
+        async with self._turns:
+            result = await check_in_subprocess(source, whole_vocabulary(), timeout_s=_SECONDS, budget_s=None)
+        return await asyncio.to_thread(answer_of, result, source)
+
+    async def answer(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        return PolicyCheck.model_validate(given.prepared)
