@@ -4,14 +4,14 @@ from pydantic import Field
 
 from actions.authorization.difference import PolicyDifference
 from actions.entities.policy import POLICIES, PolicyQuestion
-from actions.model import Input
+from actions.model import Input, Unsaid
 from actions.vocabulary import GET, Operation, ScopeType
 
 DIFF = Operation("diff", on_item=False, reads=True, tells_of=GET, in_body=True)
 
 
 class DifferenceQuestion(Input):
-    old: PolicyQuestion = Field(default=PolicyQuestion(), description="The policy to begin with; unsaid: the active one.")
+    old: Unsaid[PolicyQuestion] = Field(default=None, description="The policy to begin with; unsaid: the active one.")
     new: PolicyQuestion = Field(description="The policy that it is compared with.")
 
 

@@ -23,17 +23,19 @@ class ChosenPolicy:
         self._stored = stored
         self.check = check
 
-    async def of(self, asked: PolicyQuestion) -> PolicyIndex:
-        """Raises ``Invalid`` for a version that is not stored, and for files that could not go live."""
+    async def of(self, asked: PolicyQuestion, at: str = "") -> PolicyIndex:
+        """Raises ``Invalid`` for a version that is not stored, and for files that could not go live. ``at`` is the
+        pointer to the question, where it is a part of an input."""
         if asked.files is not None:
             if asked.version is not None:
                 raise Invalid(
                     "A question is about a stored version or about files, not about both.",
                     reason="two-policies",
-                    errors=[Fault("/files", "excludes `version`")],
+                    errors=[Fault(f"{at}/files", "excludes `version`")],
                 )
-            return await compiled(PolicySource({name: text.encode() for name, text in asked.files.items()}), "/files")
-        return await self.version(asked.version, "/version")
+            source = PolicySource({name: text.encode() for name, text in asked.files.items()})
+            return await compiled(source, f"{at}/files")
+        return await self.version(asked.version, f"{at}/version")
 
     async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
         """A stored version, or the active one. ``pointer`` is where the question named it."""
