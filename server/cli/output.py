@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDE = 400  # columns for a table that no terminal shows, so that no row of it is broken
-_STEERING = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class Format(StrEnum):

@@ -76,9 +76,7 @@ def _sections(found: PolicyDifference) -> Iterator[_Section]:
         columns = ["role", "cells", "because of", *(["touches"] if with_users else [])]
         table = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
         yield _Section(f"\n#### {title}\n\n{table}", rows, "")
-    declared = [
-        f"- {role.edit} {code(role.line.place)}: {code(role.role)} {words.held(role)}\n" for role in found.roles
-    ]
+    declared = [f"- {code(role.role)} {words.held(role)} ({code(role.line.place)})\n" for role in found.roles]
     yield _Section("\n#### Roles\n\n", declared, "")
     cells = [_details(group) for group in found.groups]
     yield _Section("\n<details>\n<summary>Every cell, line by line</summary>\n\n", cells, "</details>\n")
@@ -88,7 +86,7 @@ def _sections(found: PolicyDifference) -> Iterator[_Section]:
 
 
 def _row(cause: DifferenceCause, effect: DifferenceEffect, *, with_users: bool) -> str:
-    told = "<br>".join(f"{scope}: {named}" for scope, named in words.cells(effect))
+    told = "<br>".join(f"*{scope}* {named}" for scope, named in words.cells(effect))
     columns = [_roles(effect), f"{effect.cell_count}{words.note(effect)}<br>{told}", _cause(cause)]
     columns += [words.touched(effect) or ""] if with_users else []
     return f"| {' | '.join(in_table(column) for column in columns)} |\n"
@@ -98,7 +96,7 @@ def _details(group: DifferenceGroup) -> str:
     lines = [f"{_cause(group.cause)}\n"]
     for effect in group.effects:
         lines.append(f"- {_roles(effect)}: {effect.kind} {effect.before} → {effect.after}")
-        lines += [f"  - {scope}: {told}" for scope, told in words.cells(effect, spelled_out=True)]
+        lines += [f"  - *{scope}* {told}" for scope, told in words.cells(effect, spelled_out=True)]
         if effect.users is not None and effect.users.count:
             lines.append(f"  - touches {words.touched(effect)}: {words.some_ids(effect.users)}")
     return "\n".join(lines) + "\n\n"

@@ -15,11 +15,7 @@ from actions.authorization.difference import (
 from server.cli.output import plain_console, unsteered
 from server.cli.policy import diff_words as words
 
-_SIGNS = {
-    DifferenceEdit.ADDED: ("+", "bold"),
-    DifferenceEdit.REMOVED: ("-", "bold"),
-    DifferenceEdit.CHANGED: ("~", "bold"),
-}
+_SIGNS = {DifferenceEdit.ADDED: "+", DifferenceEdit.REMOVED: "-", DifferenceEdit.CHANGED: "~"}
 
 
 def show(found: PolicyDifference, old: str, new: str) -> None:
@@ -37,8 +33,8 @@ def _lines(found: PolicyDifference, old: str, new: str) -> Iterator[Text]:
     if found.roles:
         yield Text()
     for role in found.roles:
-        sign, style = _SIGNS[role.edit]
-        yield Text.assemble((f"{sign} ", style), (role.line.place, "cyan"), f"  {role.role} {words.held(role)}")
+        sign = _SIGNS[role.edit]
+        yield Text.assemble((f"{sign} ", "bold"), (role.line.place, "cyan"), f"  {role.role} {words.held(role)}")
     if found.idle:
         yield Text()
         changes = "line differs and changes" if found.idle_count == 1 else "lines differ and change"
@@ -60,10 +56,10 @@ def _group(group: DifferenceGroup) -> Iterator[Text]:
 
 
 def _cause(cause: DifferenceCause) -> Text:
-    sign, style = _SIGNS[cause.edit]
-    line = Text.assemble((f"{sign} ", style), (cause.line.place, "cyan"), "  ", (cause.line.text, style))
+    sign, place, said = _SIGNS[cause.edit], cause.line.place, words.plain(cause.line)
+    line = Text.assemble((f"{sign} ", "bold"), (place, "cyan"), "  ", (said, "bold"))
     if cause.before is not None:
-        line.append(f"  (was: {cause.before.text})", "dim")
+        line.append(f"  (was {cause.before.place}: {words.plain(cause.before)})", "dim")
     return line
 
 

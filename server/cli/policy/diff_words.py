@@ -1,5 +1,6 @@
 """How a difference is put into words, for the table and for the comment alike."""
 
+from actions.authorization.answers import PolicyLine
 from actions.authorization.difference import (
     DifferenceEffect,
     DifferenceKind,
@@ -54,6 +55,11 @@ def touched(effect: DifferenceEffect) -> str | None:
     return " and ".join(others) if others and not effect.users.count else _users(effect.users.count)
 
 
+def plain(line: PolicyLine) -> str:
+    """A line without the spaces that align it with its neighbours."""
+    return " ".join(line.text.split())
+
+
 def some_ids(users: TouchedUsers) -> str:
     named = [str(key) for key in users.first[:IDS_NAMED]]
     return ", ".join(named) + ", ..." * (users.count > len(named))
@@ -105,7 +111,7 @@ def held(role: RoleDifference) -> str:
         return f"is new, and may be held {_places(role.after)}"
     if role.edit == "removed":
         return f"is gone; it could be held {_places(role.before)}"
-    return f"may be held {_places(role.after)}, and not {_places(role.before)} as before"
+    return f"may be held {_places(role.after)}; before, {_places(role.before)}"
 
 
 def _places(scope_types: list[ScopeType]) -> str:

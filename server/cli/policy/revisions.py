@@ -23,6 +23,7 @@ from server.cli.policy.choice import chosen_folder
 ACTIVE = "active"
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _PART_OF_DIGEST = re.compile(r"[0-9a-f]{8,63}\Z")
+_KEY = re.compile(r"[0-9a-f]+\Z")
 _SECONDS = 60
 _BYTES_AT_MOST = 64 * 1024 * 1024
 _FILE_MODES = (b"100644", b"100755")
@@ -79,7 +80,7 @@ def _with_policy(name: str, source: PolicySource) -> Named:
 # -- git --
 
 
-class _GitRefused(Exception):
+class _GitRefused(CannotRun):
     """Git ended with an error; the message is its first line."""
 
 
@@ -108,6 +109,8 @@ def _tree(top: Path, revision: str) -> str:
     """The id of the tree that a revision has. One with a path in it names a tree itself."""
     found = revision if ":" in revision else f"{revision}^{{tree}}"
     key = _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", found).decode().strip()
+    if not _KEY.match(key):  # of what it takes, ``^HEAD`` names no tree but all that is not in one
+        raise _GitRefused(f"{revision} names no tree")
     if ":" in revision:
         return _tree(top, key)
     return key
