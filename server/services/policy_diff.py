@@ -3,14 +3,12 @@ the role bindings, and only to those who may search them everywhere."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from actions.authorization.difference import PolicyDifference, bounded, difference
-from actions.authorization.index import PolicyIndex
-from actions.authorization.touched import roles_touched, with_users
+from actions.authorization.touched import Touches
 from actions.entities.policy import PolicyQuestion
 from actions.entities.policy_diff import SPECS
 from actions.entities.role_binding import ROLE_BINDING
@@ -26,13 +24,6 @@ GROUPS, PARTS = 500, 10_000
 _SEE_BINDINGS = Permission(ScopeType.ADMIN.value, ROLE_BINDING.name, SEARCH.word)
 
 
-@dataclass(frozen=True)
-class _Compared:
-    old: PolicyIndex
-    new: PolicyIndex
-    found: PolicyDifference
-
-
 class PolicyDiffService:
     def __init__(self, chosen: ChosenPolicy, holders: PolicyDiffRepository) -> None:
         self._chosen = chosen
@@ -42,15 +33,14 @@ class PolicyDiffService:
     def offers(self) -> Iterator[Offer[Unit]]:
         return (Offer(spec, self.diff, self._compare) for spec in self.specs)
 
-    async def _compare(self, given: Given[Any]) -> _Compared:
+    async def _compare(self, given: Given[Any]) -> Touches:
         old = await self._chosen.of(given.input.old or PolicyQuestion(), "/old")
         new = await self._chosen.of(given.input.new, "/new")
-        return _Compared(old, new, await asyncio.to_thread(difference, old, new))
+        return await asyncio.to_thread(lambda: Touches(difference(old, new), old, new))
 
     async def diff(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        compared: Any = given.prepared
-        found: PolicyDifference = compared.found
+        touches: Any = given.prepared
+        found: PolicyDifference = touches.found
         if _SEE_BINDINGS in unit.permit.authority.allowed(unit.permit.lineage):
-            holders = await self._holders.holders(unit, roles_touched(found))
-            found = with_users(found, compared.old, compared.new, holders)
+            found = touches.with_users(await self._holders.holders(unit, touches.roles))
         return bounded(found, groups=GROUPS, parts=PARTS)

@@ -78,6 +78,19 @@ async def test_everybody_owns_themselves(world: World) -> None:
     assert touched(world, found, gain=False) == {"piotr", "mia", "nobody"}, "the others may get any user there"
 
 
+async def test_a_deleted_domain_touches_nobody(world: World) -> None:
+    """Neither those who live there, nor those who hold something there."""
+    held = sent(edited(world, without="p, auditor, domain, audit_record, search"))
+    owned = sent(edited(world, without="p, owner, user, user, get,"))
+    given = {"user_id": str(world.id("piotr")), "role": "auditor"}
+    await world.root.post("/domains/elsewhere/role-bindings", given, expect=201)
+    assert touched(world, await ask(world, held), gain=False) == {"olga", "piotr"}
+    assert touched(world, await ask(world, owned), gain=False) == {"piotr", "mia", "nobody"}
+    await world.root.delete(f"/admin/domains/{world.places.elsewhere}")
+    assert touched(world, await ask(world, held), gain=False) == {"olga"}
+    assert touched(world, await ask(world, owned), gain=False) == {"piotr", "mia"}
+
+
 async def test_only_what_is_held_now_where_something_is_decided_counts(world: World) -> None:
     mia, there = str(world.id("mia")), f"/projects/{world.places.lab}/role-bindings"
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -118,25 +131,21 @@ async def test_versions_are_compared_by_their_digests(world: World) -> None:
     assert same.users.gain.count == same.users.lose.count == 0
 
 
-@pytest.mark.parametrize("side", ["old", "new"])
-async def test_what_cannot_be_compared_is_named_by_its_place(world: World, side: str) -> None:
+async def test_what_cannot_be_compared_is_named_by_its_place(world: World) -> None:
     unusable = await planted(world)
-
-    async def refused(given: dict[str, Any]) -> tuple[str, list[str], str]:
-        told = await world.root.post(DIFF, {"new": {}, side: given}, expect=422)
-        return told["code"], [fault["pointer"] for fault in told["errors"]], told["errors"][0]["message"]
-
-    assert (await refused({"version": "0" * 64}))[:2] == ("policy-diff-unknown-version", [f"/{side}/version"])
-    code, pointers, message = await refused({"version": unusable})
-    assert (code, pointers) == ("policy-diff-unusable-policy", [f"/{side}/version"])
-    assert "user.csv" in message
     broken = sent(edited(world, user="p, owner, user, user, get, alow"))
-    code, pointers, message = await refused(broken)
-    assert (code, pointers) == ("policy-diff-unusable-policy", [f"/{side}/files"])
-    assert "alow" in message
-    both = {**broken, "version": "0" * 64}
-    assert (await refused(both))[:2] == ("policy-diff-two-policies", [f"/{side}/files"])
-    assert (await refused({"version": "HEAD"}))[:2] == ("policy-diff-invalid", [f"/{side}/version"])
+    for side in ("old", "new"):
+        for given, reason, place, why in (
+            ({"version": "0" * 64}, "unknown-version", "version", "no stored version"),
+            ({"version": unusable}, "unusable-policy", "version", "user.csv"),
+            ({"version": "HEAD"}, "invalid", "version", "pattern"),
+            (broken, "unusable-policy", "files", "alow"),
+            ({**broken, "version": "0" * 64}, "two-policies", "files", "version"),
+        ):
+            told = await world.root.post(DIFF, {"new": {}, side: given}, expect=422)
+            assert told["code"] == f"policy-diff-{reason}"
+            assert {fault["pointer"] for fault in told["errors"]} == {f"/{side}/{place}"}
+            assert why in told["errors"][0]["message"]
 
 
 async def test_whoever_may_read_policies_may_compare_them_and_nobody_else(world: World) -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route, Router
 from actions.authorization.difference import difference
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import parse, read_folder
-from actions.authorization.touched import Holders, Point, with_users
+from actions.authorization.touched import Holders, Point, Touches
 from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.vocabulary import ScopeType
 from server.app import VERSION, Application, http_app
@@ -157,7 +157,7 @@ def policy_diff() -> str:
     old, new = (sketch.index() for sketch in (BEFORE, AFTER))
     mia, sam = UUID(int=1), UUID(int=2)
     clerks = Holders(frozenset({Point(ScopeType.DOMAIN, frozenset({"clerk"}))}), 2, (mia, sam))
-    return markdown(with_users(difference(old, new), old, new, [clerks]), "main", "a `change` | of mine")
+    return markdown(Touches(difference(old, new), old, new).with_users([clerks]), "main", "a `change` | of mine")
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from actions.authorization.difference import DifferenceTotals, PolicyDifference,
 from actions.authorization.source import read_folder
 from actions.entities import whole_vocabulary
 from server.cli.output import CannotRun
+from server.cli.policy import revisions
 from server.cli.policy.diff_markdown import AT_MOST, MARKER, code, markdown
 from server.cli.policy.revisions import named
 from tests.commands import POLICIES, amend, in_one_line, invoke
@@ -230,6 +232,32 @@ def test_a_revision_is_read_byte_for_byte_as_a_folder_is(checkout: Path) -> None
     assert expected.pop("linked.csv")
     assert source.files == expected, "a link is not followed into the working tree"
     assert "stray.csv" in in_one_line(diff("HEAD", "v2", "--path", checkout))
+
+
+def test_a_tree_of_hostile_names_writes_nowhere_and_is_not_too_large(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git's own commands make no such tree. Who pushes one need not use them."""
+    key = git(checkout, "rev-parse", "v2:deep/policies/user.csv")
+
+    def tree(*entries: tuple[bytes, str]) -> str:
+        packed = b"".join(mode_and_name + b"\0" + bytes.fromhex(key) for mode_and_name, key in entries)
+        (tmp_path / "tree").write_bytes(packed)
+        return git(checkout, "hash-object", "-t", "tree", "-w", "--literally", str(tmp_path / "tree"))
+
+    outside = tree((b"100644 user.csv", key))
+    hostile = tree((b"40000 ..", outside), (b"40000 .", outside), (b"100644 user.csv", key))
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    for revision in (hostile, f"{hostile}:"):
+        source = named(revision, checkout.parents[1], None).source
+        assert source is not None
+        assert source.files == {"user.csv": SHIPPED.files["user.csv"]}
+    assert not [*spool.iterdir()]
+    monkeypatch.setattr(revisions, "_BYTES_AT_MOST", len(SHIPPED.files["user.csv"]) - 1)
+    with pytest.raises(CannotRun, match="too large"):
+        named(hostile, checkout.parents[1], None)
 
 
 HOSTILE = (
