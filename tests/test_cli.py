@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
+from actions.authorization.source import read_folder
 from server.embedded import EmbeddedPostgres, urls_of_running
 from server.settings import Settings, load
 from server.setup import account, prepare
 from tests.commands import (
     PATIENCE,
+    POLICIES,
     PROGRAM,
     ROOT,
     Installation,
@@ -414,3 +416,43 @@ def test_evidence_replaces_nothing(server: Installation, tmp_path: Path) -> None
     question = ("admin_publish_policy", "admin", "--at", started(server), "--out", str(tmp_path))
     until(lambda: server.run("policy", "who-could", *question).exit_code == 2)
     assert (tmp_path / "who-could.json").read_text() == "mine"
+
+
+# -- policy diff -------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_tells_the_same_difference_and_whom_it_touches(server: Installation, tmp_path: Path) -> None:
+    candidate = shutil.copytree(POLICIES, tmp_path / "candidate")
+    with (candidate / "user.csv").open("a") as rules:
+        rules.write("p, owner, user, keypair, create, deny\n")
+    folders = ("policy", "diff", str(POLICIES), str(candidate), "--format", "json")
+    told = [json.loads(server.run(*folders, *more).stdout) for more in ((), ("--server",))]
+    users, root = told[1].pop("users"), json.loads(server.api("GET", "/auth/whoami").stdout)["id"]
+    assert users["lose"]["count"] >= 1
+    assert root in users["lose"]["first"]
+    (effect,) = (effect for group in told[1]["groups"] for effect in group["effects"])
+    assert effect.pop("users") == users["lose"]
+    for answer in told:
+        answer.pop("users", None)
+    told[0]["groups"][0]["effects"][0].pop("users")
+    assert told[0] == told[1]
+    shown = server.run("policy", "diff", "active", str(candidate))
+    assert shown.exit_code == 1
+    assert f"1 cell lost; no user may do more somewhere, {users['lose']['count']} user" in shown.stdout
+    assert root in shown.stdout
+
+
+def test_a_stored_version_is_named_by_its_digest_or_the_beginning_of_it(server: Installation) -> None:
+    folder = server.folder / "policies"
+    digest = read_folder(folder).digest
+    until(lambda: json.loads(server.api("GET", f"/admin/policies/{digest}").stdout)["active"])
+    for arguments in (("active", digest), (digest[:8], str(folder), "--server"), ("active", digest[:20], "--server")):
+        done = server.run("policy", "diff", *arguments, "--format", "json")
+        assert done.exit_code == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["old"], told["new"]) == (digest, digest)
+    unknown = server.run("policy", "diff", "active", "0" * 64)
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert json.loads(unknown.stderr)["code"] == "policy-diff-unknown-version"
+    neither = server.run("policy", "diff", "0" * 20, "active", "--server", "--path", str(folder))
+    assert "is in no git repository" in in_one_line(neither)

@@ -27,6 +27,7 @@ from server.repositories.installation import InstallationRepository
 from server.repositories.keypairs import KeypairRepository
 from server.repositories.logins import LoginRepository
 from server.repositories.policies import PolicyRepository
+from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
@@ -41,6 +42,7 @@ from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
 from server.services.policy_checks import PolicyCheckService
+from server.services.policy_diff import PolicyDiffService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
@@ -87,6 +89,7 @@ def build(
         PolicyService(PolicyRepository(), chosen),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
         PolicyCheckService(chosen),
+        PolicyDiffService(chosen, PolicyDiffRepository()),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

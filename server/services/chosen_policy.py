@@ -23,11 +23,12 @@ class ChosenPolicy:
         self._stored = stored
         self.check = check
 
-    async def of(self, asked: PolicyQuestion) -> PolicyIndex:
-        """Raises ``Invalid`` for a version that is not stored, and for files that could not go live."""
+    async def of(self, asked: PolicyQuestion, at: str = "") -> PolicyIndex:
+        """Raises ``Invalid`` for a version that is not stored, and for files that could not go live. ``at`` is the
+        pointer to the question, where it is a part of an input."""
         if asked.files is not None:
-            return await compiled(_given(asked), "/files")
-        return await self.version(asked.version, "/version")
+            return await compiled(_given(asked, at), f"{at}/files")
+        return await self.version(asked.version, f"{at}/version")
 
     async def source(self, asked: PolicyQuestion) -> PolicySource:
         """The files themselves, with whatever mistakes are in them. Raises ``Invalid`` for a version not stored."""
@@ -50,13 +51,13 @@ class ChosenPolicy:
             raise Invalid(told, reason="unknown-version", errors=[Fault(pointer, "names no stored version")]) from None
 
 
-def _given(asked: PolicyQuestion) -> PolicySource:
+def _given(asked: PolicyQuestion, at: str = "") -> PolicySource:
     """The files that came with a question. Raises ``Invalid`` when it names a version, too."""
     if asked.version is not None:
         raise Invalid(
             "A question is about a stored version or about files, not about both.",
             reason="two-policies",
-            errors=[Fault("/files", "excludes `version`")],
+            errors=[Fault(f"{at}/files", "excludes `version`")],
         )
     return PolicySource({name: text.encode() for name, text in (asked.files or {}).items()})
 

@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import UUID
 
 from starlette.routing import Mount, Route, Router
 
+from actions.authorization.difference import difference
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import parse, read_folder
+from actions.authorization.touched import Holders, Point, Touches
 from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.vocabulary import ScopeType
 from server.app import VERSION, Application, http_app
+from server.cli.policy.diff_markdown import markdown
 from server.http.graphql.endpoint import GraphQLEndpoint
 from server.http.graphql.explorer import Explorer
 from server.http.graphql.schema import build
@@ -23,8 +28,32 @@ from server.http.rest import Resource
 from server.keyring import KeyRing
 from server.settings import Settings
 from server.sweeper import Uses
+from tests.policy.support import Sketch
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
+BEFORE = Sketch(
+    {"clerk": ("domain",), "guard": ("domain",), "judge": ("admin",), "baker": ("project",)},
+    (
+        ("clerk", "domain", "thing", "get", "allow"),
+        ("guard", "domain", "thing", "purge", "deny"),
+        ("guard", "domain", "crate", "get", "deny"),
+        ("baker", "project", "thing", "create", "allow"),
+    ),
+)
+AFTER = Sketch(
+    {"clerk": ("domain",), "guard": ("domain", "project"), "judge": ("admin",), "pilot": ("user",)},
+    (
+        ("clerk", "domain", "thing", "get", "allow"),
+        ("clerk", "domain", "thing", "create", "allow"),
+        ("guard", "domain", "thing", "get", "deny"),
+        ("guard", "domain", "crate", "get", "allow"),
+        ("judge", "*", "*", "*", "allow"),
+        ("judge", "admin", "thing", "get", "allow"),
+        ("pilot", "user", "thing", "get", "allow"),
+    ),
+    (("clerk", "guard"),),
+)
+"""Two policies with every kind of difference between them."""
 METRICS_ROUTES = ("GET /livez", "GET /metrics")
 """What the supervisor serves on the port for metrics, where there is nothing else."""
 
@@ -123,11 +152,20 @@ def schema() -> str:
     return build(ALL_SPECS).sdl
 
 
+def policy_diff() -> str:
+    """A comment on a pull request that has something of everything."""
+    old, new = (sketch.index() for sketch in (BEFORE, AFTER))
+    mia, sam = UUID(int=1), UUID(int=2)
+    clerks = Holders(frozenset({Point(ScopeType.DOMAIN, frozenset({"clerk"}))}), 2, (mia, sam))
+    return markdown(Touches(difference(old, new), old, new).with_users([clerks]), "main", "a `change` | of mine")
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "catalogue.txt": catalogue,
     "matrix.txt": matrix,
     "schema.graphql": schema,
     "openapi.json": openapi,
+    "policy-diff.md": policy_diff,
     "ungoverned.txt": ungoverned,
     "ungranted.txt": ungranted,
 }

@@ -136,6 +136,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
         "PolicyQuestion": [{}, {"files": {"user.csv": "p, owner, user, user, get, Allow\n"}}],
+        "DifferenceQuestion": [{"new": {}}],
         "Activation": [{"reason": "to see what happens"}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
