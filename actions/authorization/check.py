@@ -1,4 +1,5 @@
-"""Checking a candidate policy in a process of its own: parse, compile, and ask stock Casbin for a second opinion.
+"""Checking a candidate policy in a process of its own: parse, compile, ask its cases, and ask stock Casbin for a second
+opinion.
 
 ``python -m actions.authorization.check FOLDER`` prints one JSON object and ends with 0 (good), 1 (found something) or 2
 (could not run). The server calls ``check_in_subprocess``, which hands the bytes over on standard input, so what was
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from actions.authorization.cases import case_findings
 from actions.authorization.index import compile
 from actions.authorization.rules import Finding, Severity
 from actions.authorization.source import PolicySource, parse, read_folder
@@ -62,6 +64,9 @@ def check(
     if parsed.errors:
         return CheckResult(source.digest, parsed.findings, files=files)
     index = compile(parsed, vocabulary, source.digest)
+    failing = case_findings(source, index)
+    if failing:
+        return CheckResult(source.digest, (*parsed.findings, *failing), files=files)
     changed = changed_roles(parse(changed_from, vocabulary), parsed) if changed_from else frozenset(parsed.roles)
     compared = compare(
         source,
