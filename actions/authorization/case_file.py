@@ -16,7 +16,7 @@ import yaml
 
 from actions.authorization.answers import Verdict
 from actions.authorization.rules import ANY, Cells, Finding, Severity
-from actions.authorization.source import PolicySource, text_of
+from actions.authorization.source import PolicySource, read_text
 from actions.vocabulary import Permission, ScopeType, Vocabulary
 
 ALL = "all"
@@ -95,7 +95,8 @@ def read_cases(
             message = "A file of cases is at most 256 KiB large"
             findings.append(Finding(file, 1, 1, "case-size", Severity.ERROR, message, hint))
             continue
-        text = text_of(file, content, findings)
+        text, found = read_text(file, content)
+        findings += found
         if text is None:
             continue
         reader = _Reader(file, roles, cells)

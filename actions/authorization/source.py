@@ -96,7 +96,8 @@ def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
     texts: dict[str, str] = {}
     for name in POLICY_FILES:
         if name in source.files:
-            text = text_of(name, source.files[name], findings)
+            text, found = read_text(name, source.files[name])
+            findings += found
             if text is not None:
                 texts[name] = text
         else:
@@ -136,40 +137,33 @@ def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda found: (order.get(found.file, len(order)), found)))
 
 
-def text_of(name: str, content: bytes, findings: list[Finding]) -> str | None:
+def read_text(name: str, content: bytes) -> tuple[str | None, list[Finding]]:
     """The text of a file, if it is whole, and free of characters that deceive the eye or Casbin's loader."""
     if len(content) > _BYTES_AT_MOST:
-        findings.append(_error(name, "too-large", "The file is larger than 16 MiB", "Say less."))
-        return None
+        return None, [_error(name, "too-large", "The file is larger than 16 MiB", "Say less.")]
     if content.startswith(b"\xef\xbb\xbf"):
         message = "The file begins with a byte-order mark, behind which Casbin would lose the first line"
-        findings.append(_error(name, "byte-order-mark", message, "Save as UTF-8 without a byte-order mark."))
-        return None
+        return None, [_error(name, "byte-order-mark", message, "Save as UTF-8 without a byte-order mark.")]
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         before = content[content.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")
-        message = f"The byte 0x{content[error.start]:02x} is not UTF-8"
-        findings.append(
-            Finding(name, line, len(before) + 1, "encoding", Severity.ERROR, message, "Save the file as UTF-8.")
-        )
-        return None
+        message, place = f"The byte 0x{content[error.start]:02x} is not UTF-8", (name, line, len(before) + 1)
+        return None, [Finding(*place, "encoding", Severity.ERROR, message, "Save the file as UTF-8.")]
     if not text.strip():
-        findings.append(
-            _error(name, "empty", "The file is empty", "Restore it. A file with nothing to say has a comment.")
-        )
-        return None
+        hint = "Restore it. A file with nothing to say has a comment."
+        return None, [_error(name, "empty", "The file is empty", hint)]
     wrong = wrong_character(name, text)
     if wrong is not None:
-        findings.append(wrong)
-        return None
+        return None, [wrong]
     if not text.endswith("\n"):
         last = text.rpartition("\n")[2]
         message = "The last line does not end, so the file may have been cut short"
         place = (name, text.count("\n") + 1, len(last) + 1)
-        findings.append(Finding(*place, "truncated", Severity.ERROR, message, "Check the end and add a final newline."))
-    return text
+        hint = "Check the end and add a final newline."
+        return text, [Finding(*place, "truncated", Severity.ERROR, message, hint)]
+    return text, []
 
 
 def _error(file: str, rule_id: str, message: str, hint: str) -> Finding:

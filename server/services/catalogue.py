@@ -39,6 +39,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_cases import PolicyCaseService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -81,6 +82,7 @@ def build(
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), chosen),
+        PolicyCaseService(chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -1,7 +1,7 @@
 """Which policy a question is about: the active one, a stored version, or files that came with the question."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import PolicySource, parse
@@ -32,8 +32,17 @@ class ChosenPolicy:
                     reason="two-policies",
                     errors=[Fault("/files", "excludes `version`")],
                 )
-            return await compiled(PolicySource({name: text.encode() for name, text in asked.files.items()}), "/files")
+            return await compiled(_source(asked.files), "/files")
         return await self.version(asked.version, "/version")
+
+    async def source_of(self, asked: PolicyQuestion) -> PolicySource:
+        """The files of the policy that ``of`` has found. What stands in from the folder, stored nowhere, has none."""
+        if asked.files is not None:
+            return _source(asked.files)
+        try:
+            return await self._stored(asked.version or self._active().digest)
+        except NotFound:
+            return PolicySource({})
 
     async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
         """A stored version, or the active one. ``pointer`` is where the question named it."""
@@ -46,6 +55,10 @@ class ChosenPolicy:
             told = "There is no such policy version."
             raise Invalid(told, reason="unknown-version", errors=[Fault(pointer, "names no stored version")]) from None
         return await compiled(source, pointer)
+
+
+def _source(files: Mapping[str, str]) -> PolicySource:
+    return PolicySource({name: text.encode() for name, text in files.items()})
 
 
 async def compiled(source: PolicySource, pointer: str) -> PolicyIndex:

@@ -133,6 +133,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
         "Activation": [{"reason": "to see what happens"}],
+        "CaseQuestion": [{}, {"coverage": True, "mutation": True}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},

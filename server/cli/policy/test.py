@@ -1,4 +1,4 @@
-"""``chamberlain policy test``: do the rules say what the cases in ``tests/`` want, and are the cases worth something?"""
+"""``chamberlain policy test``: do the rules say what the cases in ``tests/`` want, and what are the cases worth?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,10 +31,11 @@ def command(
     endpoint: Annotated[str | None, typer.Option(help="Ask the server at this URL.")] = None,
     format: Annotated[Format, typer.Option(help="table or json.")] = Format.TABLE,
 ) -> None:
-    """Ask the cases in tests/*.yaml of the policy that they belong to.
+    """Ask a policy the cases in its tests/*.yaml.
 
-    The exit code is 1 if a case fails, or too little is reached or noticed; 2 if there are no cases, or they cannot be
-    read. A server without FOLDER tests the version in force.
+    The exit code is 1 if a case fails, or if too little is reached or noticed. It is 2 if there are no cases.
+
+    With --server and no FOLDER, the version in force is tested.
     """
     with exits():
         if server or endpoint:
@@ -44,7 +45,7 @@ def command(
         if format is Format.JSON:
             show_json(results.model_dump(mode="json"))
         else:
-            _tell(results)
+            _tell(results, mutation=mutation)
         if results.mistakes:
             raise CannotRun("the cases cannot be read, so none of them was asked")
         if not results.tables:
@@ -76,7 +77,7 @@ def _asked(folder: Path | None, endpoint: str | None, *, coverage: bool, mutatio
         raise typer.Exit(1) from None
 
 
-def _tell(results: "CaseResults") -> None:
+def _tell(results: "CaseResults", *, mutation: bool) -> None:
     console = plain_console()
     for mistake in results.mistakes:
         _line(console, f"{mistake.file}:{mistake.line}:{mistake.column}: {mistake.message}", "bold red")
@@ -93,7 +94,8 @@ def _tell(results: "CaseResults") -> None:
             _line(console, f"{mutant.line.place}: no case notices {mutant.change}: {mutant.line.text}", "yellow")
         if results.mutation.survived > len(results.mutation.survivors):
             _line(console, f"... and {results.mutation.survived - len(results.mutation.survivors)} more")
-    _tell_sums(console, results)
+    if results.tables and not results.mistakes:
+        _tell_sums(console, results, mutation=mutation)
 
 
 def _tell_failure(console: "Console", failure: "CaseFailure") -> None:
@@ -106,9 +108,7 @@ def _tell_failure(console: "Console", failure: "CaseFailure") -> None:
     _line(console, f"    got       {_WORDS[failure.got]}; {decided}")
 
 
-def _tell_sums(console: "Console", results: "CaseResults") -> None:
-    if not results.tables:
-        return
+def _tell_sums(console: "Console", results: "CaseResults", *, mutation: bool) -> None:
     verdict = f"{results.failed} failed" if results.failed else "all hold"
     told = f"version {results.digest[:12]}: {results.tables} tables, {results.asked} answers, {verdict}"
     _line(console, told, "green" if results.hold else "red")
@@ -118,6 +118,8 @@ def _tell_sums(console: "Console", results: "CaseResults") -> None:
     if results.mutation is not None:
         noticed = f"{results.mutation.noticed} of {results.mutation.mutants} changes are noticed"
         _line(console, f"mutation: {results.mutation.percent:g}%, {noticed}")
+    elif mutation:
+        _line(console, "mutation: not measured while a case fails")
 
 
 def _line(console: "Console", text: str, style: str = "") -> None:
