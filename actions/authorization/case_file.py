@@ -135,7 +135,7 @@ class _Reader:
                 self._declare(given["principals"])
             if "tables" in given:
                 yield from self._each_table(given["tables"])
-            elif root is not None:
+            elif isinstance(root, yaml.MappingNode):
                 self._refuse(root, "There are no 'tables'", _EXAMPLE)
         except _TooMany:
             return
@@ -301,7 +301,9 @@ class _Reader:
 
     def _find(self, line: int, column: int, rule_id: str, message: str, hint: str) -> None:
         self.findings.append(Finding(self._file, line, column, rule_id, Severity.ERROR, message, hint))
-        if len(self.findings) >= _FINDINGS_AT_MOST:
+        if len(self.findings) == _FINDINGS_AT_MOST:
+            message = "There are too many mistakes; the rest is not read"
+            self.findings.append(Finding(self._file, line, 1, "too-many", Severity.ERROR, message, "Mend these first."))
             raise _TooMany
 
 

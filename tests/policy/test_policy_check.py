@@ -15,7 +15,7 @@ from actions.action import Decision
 from actions.authorization.check import CheckResult, check, check_in_subprocess
 from actions.authorization.index import PolicyIndex
 from actions.authorization.oracle import Oracle, changed_roles, compare
-from actions.authorization.source import PolicySource, parse
+from actions.authorization.source import PolicySource, parse, read_folder
 from actions.authorization.watch import candidates, settled
 from actions.vocabulary import Permission
 from tests.policy.support import CELLS, GOOD, Sketch, index_of
@@ -161,6 +161,22 @@ async def test_each_new_content_of_a_folder_is_a_candidate_once(tmp_path: Path) 
             keep(tmp_path, GOOD)
             while await anext(found) != GOOD:
                 pass
+
+
+async def test_cases_that_change_make_a_candidate_too(tmp_path: Path) -> None:
+    keep(tmp_path, GOOD)
+    (tmp_path / "tests").mkdir()
+    cases = tmp_path / "tests" / "some.yaml"
+    cases.write_text("tables: []\n")
+    found = candidates(tmp_path, read_folder(tmp_path).digest, poll=0.005, interval=0.005)
+    async with watching(found):
+        waiting = asyncio.ensure_future(anext(found))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        with cases.open("a") as file:
+            file.write("# Later.\n")
+        async with asyncio.timeout(30):
+            assert (await waiting).files["tests/some.yaml"].startswith(b"tables: []\n")
 
 
 async def test_the_content_already_known_is_no_candidate(tmp_path: Path) -> None:
