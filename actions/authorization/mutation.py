@@ -29,7 +29,7 @@ class Mutant(Output):
     """A line as it is, and what was changed about it."""
 
     line: PolicyLine
-    change: str = Field(description="As in: any action of it.")
+    change: str = Field(description="As in: no case fails with any action, with it left out.")
 
 
 class MutationScore(Output):
@@ -116,13 +116,13 @@ class _Mutations:
                 cells = lost.allows.keys() | lost.denies.keys()
                 delta = {cell: (-lost.allows.get(cell, 0), -lost.denies.get(cell, 0)) for cell in cells}
                 changed.append((column, delta))
-            yield link, "left out", _fate(changed)
+            yield link, "it left out", _fate(changed)
 
     def _mutants(self, rule: Rule) -> Iterator[tuple[str, _Change]]:
         meant = self._cells.of_rule(rule)
         one = (0, 1) if rule.effect == DENY else (1, 0)
         none_of_it = (-one[0], -one[1])
-        yield "left out", dict.fromkeys(meant, none_of_it)
+        yield "it left out", dict.fromkeys(meant, none_of_it)
         turned = (one[1] - one[0], one[0] - one[1])
         yield f"{ALLOW if rule.effect == DENY else DENY} instead", dict.fromkeys(meant, turned)
         words = {name: getattr(rule, name) for name in _FIELDS}

@@ -69,8 +69,8 @@ def test_what_no_case_reaches_or_notices_is_named_and_a_threshold_decides(folder
     assert invoke(*asked, "--coverage", "--threshold", "99").exit_code == 0
     survived = invoke(*asked, "--mutation", "--mutation-threshold", "100")
     assert survived.exit_code == 1
-    assert "no case notices left out: p, system_operator" in survived.stdout
-    assert "no case notices any object: p, system_operator" in survived.stdout
+    assert "no case fails with it left out: p, system_operator" in survived.stdout
+    assert "no case fails with any action: p, system_operator" in survived.stdout
     assert invoke(*asked, "--mutation").exit_code == 0
     assert invoke(*asked, "--threshold", "101").exit_code == 2
 

@@ -91,7 +91,7 @@ def _tell(results: "CaseResults", *, mutation: bool) -> None:
             _line(console, f"{line.place}: no case reaches: {line.text}", "yellow")
     if results.mutation is not None:
         for mutant in results.mutation.survivors:
-            _line(console, f"{mutant.line.place}: no case notices {mutant.change}: {mutant.line.text}", "yellow")
+            _line(console, f"{mutant.line.place}: no case fails with {mutant.change}: {mutant.line.text}", "yellow")
         if results.mutation.survived > len(results.mutation.survivors):
             _line(console, f"... and {results.mutation.survived - len(results.mutation.survivors)} more")
     if results.tables and not results.mistakes:
