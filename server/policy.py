@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from actions.authorization.cases import case_findings
 from actions.authorization.check import check_in_subprocess
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import PolicySource, parse, read_folder
@@ -196,7 +197,9 @@ def folder_note(folder: Path, deciding: PolicyIndex, active: str | None) -> str:
     source = read_folder(folder)
     if source.digest == active:
         return f"the folder is the active version {active[:12]}"
-    errors = parse(source, whole_vocabulary()).errors
+    vocabulary = whole_vocabulary()
+    parsed = parse(source, vocabulary)
+    errors = parsed.errors or case_findings(source, compile(parsed, vocabulary, source.digest))
     if errors:
         raise ValueError(f"the folder cannot be used: {errors[0]}")
     raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")

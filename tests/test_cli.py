@@ -192,6 +192,18 @@ def test_the_tail_is_the_latest_records_the_newest_last(server: Installation) ->
     assert re.search(r"user …\w{12} +domain_search_users +domain nowhere +denied", table)
 
 
+def test_the_server_answers_the_cases_of_a_folder_as_the_command_does_alone(server: Installation) -> None:
+    asked = ("policy", "test", str(POLICIES), "--coverage", "--mutation", "--format", "json")
+    alone, there = server.run(*asked), server.run(*asked, "--server")
+    assert (alone.exit_code, there.exit_code) == (0, 0), there.stderr
+    assert json.loads(there.stdout) == json.loads(alone.stdout)
+    in_force = server.run("policy", "test", "--server")
+    assert in_force.exit_code == 2
+    assert in_force.stderr == "chamberlain: there are no cases: a policy keeps them in tests/*.yaml\n"
+    unreachable = server.run("policy", "test", "--endpoint", "http://127.0.0.1:9")
+    assert (unreachable.exit_code, unreachable.stdout) == (2, "")
+
+
 def test_without_its_line_in_the_policy_even_the_operator_reads_nothing(server: Installation) -> None:
     rules = server.folder / "policies" / "superadmin.csv"
     shipped = rules.read_text()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from actions.authorization.cases import case_findings
 from actions.authorization.index import compile
 from actions.authorization.rules import Finding, Severity
 from actions.authorization.source import PolicySource, parse
@@ -58,7 +59,8 @@ def check(
     budget_s: float | None = None,
     exhaustive: bool = False,
 ) -> CheckResult:
-    """The whole check, in this process. ``changed_from`` is the policy in force, whose differing roles come first.
+    """The whole check, in this process: the policy's own cases, too. ``changed_from`` is the policy in force, whose
+    differing roles Casbin is asked about first.
 
     Casbin is asked for ``budget_s`` seconds; None: a number of times that follows from the policy alone, so that the
     result is the same at each run.
@@ -70,6 +72,9 @@ def check(
     if parsed.errors:
         return CheckResult(source.digest, parsed.findings, files=files)
     index = compile(parsed, vocabulary, source.digest)
+    failing = case_findings(source, index)
+    if failing:
+        return CheckResult(source.digest, (*parsed.findings, *failing), files=files)
     changed = changed_roles(parse(changed_from, vocabulary), parsed) if changed_from else frozenset[str]()
     compared = compare(
         source,

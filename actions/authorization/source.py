@@ -5,8 +5,9 @@ with a place, never a skip. This module decides nothing, and knows neither the d
 """
 
 import hashlib
+import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -21,9 +22,12 @@ from actions.authorization.texts import BYTES_AT_MOST, read_text
 from actions.vocabulary import Vocabulary
 
 POLICY_FILES = (model_conf.FILE, *RULE_FILES, role_file.FILE)
-"""The files of a policy version. Every one must be there."""
+"""The files that every policy version has."""
+CASES_FOLDER = "tests"
+_CASE_FILE = re.compile(r"tests/[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.yaml\Z")
 _TOLERATED = frozenset({"audit.yaml"})
-_POLICY_SUFFIXES = (".csv", ".conf", ".yaml", ".yml")
+_CASE_SUFFIXES = (".yaml", ".yml")
+_POLICY_SUFFIXES = (".csv", ".conf", *_CASE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -45,33 +49,50 @@ class PolicySource:
                 sha.update(part)
         return sha.hexdigest()
 
+    @property
+    def case_files(self) -> tuple[str, ...]:
+        """The names of the files that say what the policy is meant to allow: ``tests/domain.yaml``."""
+        return tuple(name for name in sorted(self.files) if _CASE_FILE.match(name))
+
 
 def read_folder(path: Path) -> PolicySource:
     """The policy files of a folder as they are now. Never raises: what cannot be read is missing for ``parse``.
 
     Files that look like policy but are not known (``project2.csv``) are read too, so that they are refused and not
-    overlooked. ``audit.yaml``, ``tests/``, hidden files and all others (a README) are left out.
+    overlooked. The cases are the YAML files of ``tests/``. ``audit.yaml``, hidden files and all others (a README) are
+    left out.
     """
     files: dict[str, bytes] = {}
-    try:
-        entries = sorted(path.iterdir())
-    except OSError:
-        return PolicySource({})
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in _TOLERATED:
+    for name, entry in (
+        *_listed(path, "", _POLICY_SUFFIXES),
+        *_listed(path / CASES_FOLDER, f"{CASES_FOLDER}/", _CASE_SUFFIXES),
+    ):
+        if name in _TOLERATED:
             continue
-        if entry.name in POLICY_FILES or entry.name.lower().endswith(_POLICY_SUFFIXES):
-            try:
-                if stat.S_ISREG(entry.stat().st_mode):
-                    with entry.open("rb") as file:
-                        files[entry.name] = file.read(BYTES_AT_MOST + 1)
-            except OSError:
-                continue
+        try:
+            if stat.S_ISREG(entry.stat().st_mode):
+                with entry.open("rb") as file:
+                    files[name] = file.read(BYTES_AT_MOST + 1)
+        except OSError:
+            continue
     return PolicySource(files)
 
 
+def _listed(path: Path, prefix: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    try:
+        entries = sorted(path.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if not entry.name.startswith(".") and entry.name.lower().endswith(suffixes):
+            yield prefix + entry.name, entry
+
+
 def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
-    """Everything the files say, and everything that is wrong with them. Never raises, whatever the bytes are."""
+    """Everything the rules say, and everything that is wrong with them. Never raises, whatever the bytes are.
+
+    The cases are not read: they decide nothing, and are asked only before a policy goes live (``cases``).
+    """
     findings: list[Finding] = []
     texts: dict[str, str] = {}
     for name in POLICY_FILES:
@@ -83,7 +104,7 @@ def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
         else:
             message = "The file is missing, or cannot be read"
             findings.append(MISSING_FILE.at(name, 1, 1, message, "Restore it."))
-    for name in sorted(set(source.files) - set(POLICY_FILES)):
+    for name in sorted({*source.files} - {*POLICY_FILES, *source.case_files}):
         findings.append(UNKNOWN_FILE.at(name, 1, 1, "This is no policy file", _meant(name)))
 
     shape = model_conf.ModelShape()
@@ -118,5 +139,7 @@ def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _meant(name: str) -> str:
+    if "/" in name:
+        return "A file of cases is named like tests/domain.yaml."
     near = get_close_matches(name.lower(), POLICY_FILES, 1)
     return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(POLICY_FILES)}."

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
-from actions.authorization.source import PolicySource, read_folder
+from actions.authorization.source import CASES_FOLDER, PolicySource, read_folder
 
 _READ_ANYWAY_AFTER = 20
 """Scans without a change after which the files are read anyway: some tools keep size and time of what they replace."""
@@ -44,11 +45,11 @@ async def candidates(
 
 
 def _looks(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, time, size and identity of everything that a policy is read from."""
     found = []
-    try:
-        for entry in path.iterdir():
-            state = entry.stat()
-            found.append((entry.name, state.st_mtime_ns, state.st_size, state.st_ino))
-    except OSError:
-        return ()
+    for folder in (path, path / CASES_FOLDER):
+        with suppress(OSError):
+            for entry in folder.iterdir():
+                state = entry.stat()
+                found.append((str(entry), state.st_mtime_ns, state.st_size, state.st_ino))
     return tuple(sorted(found))

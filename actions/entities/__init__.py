@@ -9,6 +9,7 @@ from actions.entities import (
     keypair,
     login,
     policy,
+    policy_cases,
     policy_checks,
     policy_diff,
     policy_evidence,
@@ -32,6 +33,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_diff.SPECS,
     *policy.SPECS,
     *policy_checks.SPECS,
+    *policy_cases.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )

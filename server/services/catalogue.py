@@ -41,6 +41,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_cases import PolicyCaseService
 from server.services.policy_checks import PolicyCheckService
 from server.services.policy_diff import PolicyDiffService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
@@ -90,6 +91,7 @@ def build(
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
         PolicyCheckService(chosen),
         PolicyDiffService(chosen, PolicyDiffRepository()),
+        PolicyCaseService(chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from actions.authorization.source import CASES_FOLDER, POLICY_FILES
 from tests.e2e.house import POLICIES, House, Server, until
 from tests.e2e.line import Line
 from tests.e2e.people import Person, newcomer
@@ -59,8 +60,9 @@ def shipped(server: Server) -> str:
 
 
 def restore(server: Server) -> None:
-    for path in POLICIES.iterdir():
-        shutil.copy(path, server.house.policies / path.name)
+    shutil.rmtree(server.house.policies / CASES_FOLDER, ignore_errors=True)
+    for name in POLICY_FILES:
+        shutil.copy(POLICIES / name, server.house.policies / name)
 
 
 def append(server: Server, name: str, text: str) -> None:
@@ -141,6 +143,25 @@ def test_a_misspelt_effect_changes_nothing_but_a_metric_a_log_line_and_readyz(
     until(lambda: folder_agrees(server), "healing")
     assert active(server)["id"] == shipped
     assert server.counted(FAILURES) == failures + 1
+
+
+def test_a_change_that_fails_a_case_goes_live_once_the_case_is_changed_too(
+    server: Server, searches: Callable[[], list[int]]
+) -> None:
+    cases = server.house.policies / CASES_FOLDER
+    shutil.copytree(POLICIES / CASES_FOLDER, cases)
+    until(lambda: folder_agrees(server), "the shipped version with its cases")
+    with_cases, failures = active(server)["id"], server.counted(FAILURES)
+    append(server, "domain.csv", ALLOW)
+    until(lambda: server.counted(FAILURES) > failures, "a refusal")
+    assert "allows 'domain_member' domain:user:search" in note(server)["detail"]
+    assert "tests/domain.yaml:" in note(server)["detail"]
+    assert active(server)["id"] == with_cases
+    table = cases / "domain.yaml"
+    table.write_text(table.read_text().replace("user: [lookup]", "user: [lookup, search]"))
+    until(lambda: searches() == [200, 200], "the change with its case")
+    restore(server)
+    until(lambda: searches() == [403, 403], "the end of the change")
 
 
 def test_a_folder_that_is_gone_changes_nothing(server: Server, shipped: str) -> None:

@@ -138,6 +138,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "PolicyQuestion": [{}, {"files": {"user.csv": "p, owner, user, user, get, Allow\n"}}],
         "DifferenceQuestion": [{"new": {}}],
         "Activation": [{"reason": "to see what happens"}],
+        "CaseQuestion": [{}, {"coverage": True, "mutation": True}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},

@@ -1,5 +1,7 @@
 """The examples of the linter's rules, put together with a good little policy that speaks of what there really is."""
 
+from actions.authorization.cases import case_findings
+from actions.authorization.index import compile
 from actions.authorization.linting.rule import Example, LintRule
 from actions.authorization.rules import Finding
 from actions.authorization.source import PolicySource, parse
@@ -39,4 +41,9 @@ def example(rule: LintRule, said: Example) -> PolicySource:
 
 
 def findings(rule: LintRule, said: Example) -> tuple[Finding, ...]:
-    return parse(example(rule, said), whole_vocabulary()).findings
+    """What is found in the policy of an example, its cases included."""
+    source, vocabulary = example(rule, said), whole_vocabulary()
+    parsed = parse(source, vocabulary)
+    if parsed.errors or not source.case_files:
+        return parsed.findings
+    return (*parsed.findings, *case_findings(source, compile(parsed, vocabulary, source.digest)))

@@ -251,7 +251,7 @@ def test_the_hook_refuses_a_commit_of_what_could_not_go_live(repository: Path) -
     assert refused.returncode != 0
     assert "'Deny' is no known effect [effect]" in refused.stdout + refused.stderr
     assert git(repository, "log", "--format=%s").stdout == "The shipped policy\n"
-    rules.write_text(f"{good}p, owner, user, user, get, deny\n")
+    rules.write_text(f"{good}# what is one's own, and no more\n")
     git(repository, "add", ".")
     assert git(repository, "commit", "-m", "Deny it").returncode == 0
     (repository / "README").write_text("no policy\n")

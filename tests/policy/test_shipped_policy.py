@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from actions.authorization.case_file import read_cases
+from actions.authorization.cases import run_cases
 from actions.authorization.check import check
+from actions.authorization.claims import claims_of
 from actions.authorization.source import parse, read_folder
 from actions.directory import SYSTEM_ROLES
 from actions.entities import ALL_SPECS, whole_vocabulary
@@ -32,6 +35,23 @@ def test_stock_casbin_gives_the_same_answer_for_every_role_and_every_cell() -> N
     assert result.ok
     assert result.differences == ()
     assert result.compared == 2 * (len(INDEX.roles) + 1) * len(VOCABULARY)
+
+
+def test_its_cases_hold_reach_every_line_and_notice_every_change_of_one() -> None:
+    results = run_cases(SHIPPED, INDEX, with_coverage=True, with_mutation=True)
+    assert (results.mistakes, results.failures) == ([], [])
+    assert results.coverage is not None
+    assert results.coverage.unreached == []
+    assert results.mutation is not None
+    assert results.mutation.mutants > len(INDEX.rules)
+    assert results.mutation.survivors == []
+
+
+def test_its_cases_ask_of_every_role_whether_it_may_do_every_action() -> None:
+    claims = claims_of(read_cases(SHIPPED, INDEX.roles, VOCABULARY)[0])
+    assert {role: VOCABULARY - claims.get(frozenset({role}), {}).keys() for role in INDEX.roles} == {
+        role: frozenset() for role in INDEX.roles
+    }
 
 
 def test_internal_actions_are_for_the_server_itself() -> None:

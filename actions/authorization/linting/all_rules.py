@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from actions.authorization.linting.of_cases import CASE_RULES
 from actions.authorization.linting.of_declarations import DECLARATION_RULES
 from actions.authorization.linting.of_files import FILE_RULES
 from actions.authorization.linting.of_lines import LINE_RULES
@@ -15,6 +16,7 @@ GROUPS: Mapping[str, tuple[LintRule, ...]] = MappingProxyType(
         "The lines of a rule file": LINE_RULES,
         "Roles and model": DECLARATION_RULES,
         "The policy as a whole": POLICY_RULES,
+        "The policy's own cases": CASE_RULES,
     }
 )
 LINT_RULES: Mapping[str, LintRule] = MappingProxyType({rule.id: rule for rules in GROUPS.values() for rule in rules})
