@@ -222,8 +222,9 @@ def test_a_revision_is_read_byte_for_byte_as_a_folder_is(checkout: Path) -> None
     append(checkout, "user.csv", "# $Format:%H$")
     (checkout / "stray.csv").write_bytes(b"\xff\0 no rule\n")
     (checkout / "linked.csv").symlink_to("user.csv")
-    (checkout / "nested").mkdir()
-    (checkout / "nested" / "domain.csv").write_text("none of ours\n")
+    for nested in (checkout / "nested", checkout / "nested" / "deeper", checkout / "tests" / "deeper"):
+        nested.mkdir(parents=True)
+        (nested / "domain.csv").write_text("none of ours\n")
     git(checkout, "add", "--all")
     git(checkout, "commit", "--quiet", "--message", "strange files")
     source = named("HEAD", checkout, None).source

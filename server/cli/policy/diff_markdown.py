@@ -113,7 +113,7 @@ def _roles(effect: DifferenceEffect) -> str:
 
 def code(text: str) -> str:
     """A text in the fixed font, as it is: nothing in it is markup, a mention or a line's end."""
-    text = " ".join(unsteered(text).split())
+    text = unsteered(" ".join(text.split()))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"

@@ -118,7 +118,7 @@ def _tree(top: Path, revision: str) -> str:
 
 def _read(top: Path, tree: str) -> PolicySource:
     """The policy in a tree: its files are laid in a folder, for the one reader of folders knows which of them count."""
-    files = dict(_listed(_git(top, "ls-tree", "-r", "-z", "-l", "--full-tree", tree)))
+    files = dict(_listed(_git(top, "ls-tree", "-r", "-z", "-l", tree)))
     if sum(size for _, size in files.values()) > _BYTES_AT_MOST:
         raise CannotRun("that folder is too large for a policy; --path says where the policy lies")
     keys = [key for key, _ in files.values()]
