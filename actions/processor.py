@@ -167,14 +167,18 @@ class Processor(Generic[Unit]):
             yield cast(AsyncIterator[Out], parts)
 
     async def _open_stream(self, action: AnyAction) -> tuple[Outcome, Follower[Unit]]:
-        make = self._offers[action.spec].follow
+        make, prepare = self._offers[action.spec].follow, self._offers[action.spec].prepare
         if make is None:
             raise TypeError(f"{action.spec.name} cannot be followed")
         async with wrapped(self._hooks, action) as outcome:
             with _timed(outcome, "authorize"):
                 permit = await self._authorize(action, outcome)
             with _timed(outcome, "validate"):
-                follower = make(await self._validate(action, permit, outcome))
+                given = await self._validate(action, permit, outcome)
+            if prepare is not None:
+                given = Given(given.input, given.target, await prepare(given))
+                await self._authorize(action, outcome)  # as in execute; each part is decided anew besides
+            follower = make(given)
             outcome.phase = Phase.OPENED
             outcome.succeeded()
         return outcome, follower

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from actions.authorization import model_conf, role_file
 from actions.authorization.index import PolicyIndex
-from actions.authorization.recorded import Decided, Decider, Reach, Tally, Times, count
+from actions.authorization.recorded import Decided, Decider, LogReach, Tally, Times, count
 from actions.authorization.rules import RULE_FILES, Cells, ancestors
 from actions.authorization.source import PolicySource
 from actions.authorization.usage import relied_on
@@ -26,12 +26,12 @@ EXACT_AT_MOST = 12
 Roles = frozenset[str]
 
 
-class Draft(Output):
+class PolicyDraft(Output):
     """Drafted policy files, by name. They are stored nowhere."""
 
     policy: str = Field(description="The digest of the policy that it was drafted from.")
     digest: str = Field(description="The digest that the drafted files have.")
-    reach: Reach
+    reach: LogReach
     allows: int = Field(description="How many rules allow something; each is one cell for one role.")
     allowed_before: int = Field(description="How many such pairs of cell and role the policy allows that it is from.")
     denies: int
@@ -67,9 +67,9 @@ def draft(
     index: PolicyIndex,
     source: PolicySource,
     tally: Tally,
-    reach: Reach,
+    reach: LogReach,
     actions: Mapping[str, Permission],
-) -> Draft:
+) -> PolicyDraft:
     """``source`` are the files of ``index``; the model and the roles are taken over from there as they are."""
     origin = _Source(index)
     decider = Decider(index, actions)
@@ -96,7 +96,7 @@ def draft(
         for cell in origin.cells_of(role)
     }
     files, denies = _files(index, source, rules, kept, reach)
-    return Draft(
+    return PolicyDraft(
         policy=index.digest,
         digest=PolicySource({name: text.encode() for name, text in files.items()}).digest,
         reach=reach,
@@ -151,7 +151,7 @@ _KeptRules = Mapping[tuple[str, Permission], Times | None]
 
 
 def _files(
-    index: PolicyIndex, source: PolicySource, rules: _Rules, kept: _KeptRules, reach: Reach
+    index: PolicyIndex, source: PolicySource, rules: _Rules, kept: _KeptRules, reach: LogReach
 ) -> tuple[dict[str, str], int]:
     granted = {cell for _, cell in (*rules, *kept)}
     cells = Cells(index.vocabulary)
@@ -183,7 +183,7 @@ def _files(
     return files, len(denies)
 
 
-def _head(name: str, scope: ScopeType, index: PolicyIndex, reach: Reach) -> list[str]:
+def _head(name: str, scope: ScopeType, index: PolicyIndex, reach: LogReach) -> list[str]:
     return [
         f"# {name} -- drafted: what was used in scopes of type {scope}, and no more",
         "#",

@@ -4,6 +4,7 @@ A record tells with which roles something was decided, so it can be decided agai
 module takes records as they are kept, from wherever they come; it knows neither files nor the database.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,7 +68,7 @@ class Times:
         return Times(self.count, self.first, self.last)
 
 
-class Reach(Output):
+class LogReach(Output):
     """How much of the log an answer rests on."""
 
     records: int = Field(description="How many records were read.")
@@ -91,17 +92,15 @@ class Reading:
     """Reads records one by one and keeps count of what they hold."""
 
     def __init__(self) -> None:
-        self._records = self._decisions = self._undecided = self._unreplayable = 0
+        self.records = self._decisions = self._undecided = self._unreplayable = 0
         self._first: datetime | None = None
         self._last: datetime | None = None
 
-    @property
-    def records(self) -> int:
-        return self._records
-
-    def reach(self, since: datetime | None = None, until: datetime | None = None, *, truncated: bool = False) -> Reach:
-        return Reach(
-            records=self._records,
+    def reach(
+        self, since: datetime | None = None, until: datetime | None = None, *, truncated: bool = False
+    ) -> LogReach:
+        return LogReach(
+            records=self.records,
             decisions=self._decisions,
             undecided=self._undecided,
             unreplayable=self._unreplayable,
@@ -112,26 +111,29 @@ class Reading:
             truncated=truncated,
         )
 
-    def line(self, record: Any) -> Iterator[tuple[Decided, Times]]:
+    def line(self, record: Any) -> list[tuple[Decided, Times]]:
         """The decisions of one record as it is kept. Raises ``NoRecord``."""
         at = moment_of(record)
-        return self.alike(record, Times(1, at, at))
-
-    def alike(self, record: Mapping[str, Any], times: Times) -> Iterator[tuple[Decided, Times]]:
-        """The decisions of some records of which this is one and the others differ in nothing that counts here."""
         try:
             found = list(_decisions(record))
             bare = sum(_unreplayable(use) for use in record.get("uses") or ())
         except (KeyError, TypeError, AttributeError) as error:
-            raise NoRecord(f"it lacks a part of an audit record: {error}") from None
-        self._records += times.count
-        self._decisions += times.count * len(found)
-        self._unreplayable += times.count * bare
+            raise NoRecord(f"a part of it is missing or of another form: {error}") from None
+        self.records += 1
+        self._decisions += len(found)
+        self._unreplayable += bare
         if not found and not bare:
-            self._undecided += times.count
-        self._first = times.first if self._first is None else min(self._first, times.first)
-        self._last = times.last if self._last is None else max(self._last, times.last)
-        return ((decided, times) for decided in found)
+            self._undecided += 1
+        if self._first is None or at < self._first:
+            self._first = at
+        if self._last is None or at > self._last:
+            self._last = at
+        return [(decided, Times(1, at, at)) for decided in found]
+
+    def pass_over(self) -> None:
+        """Count a record that tells of no decision in a form that is known."""
+        self.records += 1
+        self._undecided += 1
 
 
 def moment_of(record: Any) -> datetime:
@@ -217,6 +219,13 @@ class Tally:
 
     def add(self, decided: Decided, times: Times) -> None:
         count(self._counts, decided._replace(principal=""), times)
+
+    def policies(self) -> list[str]:
+        """The digests that decided, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for decided, times in self._counts.items():
+            counts[decided.policy] += times.count
+        return [digest for digest, _ in counts.most_common()]
 
     def items(self) -> Iterable[tuple[Decided, Times]]:
         return self._counts.items()

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from actions.authorization.answers import PolicyLine
 from actions.authorization.index import PolicyIndex
-from actions.authorization.recorded import Decided, Decider, Reach, Times, count
+from actions.authorization.recorded import Decided, Decider, LogReach, Times, count
 from actions.model import Output
 from actions.vocabulary import Permission
 
@@ -22,14 +22,14 @@ class Turn(StrEnum):
     LOSS = "loss"
 
 
-class Recorded(Output):
+class ReplayRuling(Output):
     """What decided then, as the record has it."""
 
     rule: str | None = Field(description="`file:line` in the version `policy`; null: no rule allowed it.")
     policy: str
 
 
-class Change(Output):
+class ReplayChange(Output):
     """Something that was decided and would now be decided otherwise, for one principal."""
 
     turn: Turn
@@ -41,11 +41,11 @@ class Change(Output):
     times: int
     first: datetime
     last: datetime
-    then: Recorded
+    then: ReplayRuling
     now: PolicyLine | None = Field(description="The rule that decides in the candidate; null: none speaks of it.")
 
 
-class UnknownAction(Output):
+class ForgottenAction(Output):
     """An action that this program has no more, so that no policy can speak of it."""
 
     action: str
@@ -57,12 +57,12 @@ class Replay(Output):
     """The log under a candidate policy."""
 
     policy: str = Field(description="The digest of the candidate.")
-    reach: Reach
+    reach: LogReach
     same: int = Field(description="Decisions that stay as they are.")
     gained: int = Field(description="Decisions that were refusals and would be allowed.")
     lost: int = Field(description="Decisions that were allowed and would be refused.")
-    unknown: list[UnknownAction]
-    changes: list[Change] = Field(description="Losses first, the most frequent first.")
+    unknown: list[ForgottenAction]
+    changes: list[ReplayChange] = Field(description="Losses first, the most frequent first.")
     more: int = Field(description="Further changes that are counted and not listed.")
 
     @property
@@ -106,7 +106,7 @@ class Replayer:
         if is_later:
             self._changed[key] = (before[0], decided, place)
 
-    def answer(self, reach: Reach, *, at_most: int) -> Replay:
+    def answer(self, reach: LogReach, *, at_most: int) -> Replay:
         """With no more changes listed than ``at_most``."""
         order = sorted(
             self._changed.items(),
@@ -119,15 +119,15 @@ class Replayer:
             gained=self._turned[Turn.GAIN],
             lost=self._turned[Turn.LOSS],
             unknown=[
-                UnknownAction(action=name, times=times.count, last=times.last)
+                ForgottenAction(action=name, times=times.count, last=times.last)
                 for name, times in sorted(self._unknown.items())[:at_most]
             ],
             changes=[self._change(Turn(str(key[0])), *found) for key, found in order[:at_most]],
             more=max(len(order) - at_most, 0),
         )
 
-    def _change(self, turn: Turn, times: Times, latest: Decided, place: str | None) -> Change:
-        return Change(
+    def _change(self, turn: Turn, times: Times, latest: Decided, place: str | None) -> ReplayChange:
+        return ReplayChange(
             turn=turn,
             principal=latest.principal,
             action=latest.action,
@@ -137,6 +137,6 @@ class Replayer:
             times=times.count,
             first=times.first,
             last=times.last,
-            then=Recorded(rule=latest.rule, policy=latest.policy),
+            then=ReplayRuling(rule=latest.rule, policy=latest.policy),
             now=PolicyLine.of(self._lines[place]) if place else None,
         )

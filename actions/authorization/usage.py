@@ -12,8 +12,8 @@ from pydantic import Field
 
 from actions.authorization.answers import PolicyLine
 from actions.authorization.index import PolicyIndex
-from actions.authorization.recorded import Decided, Decider, Reach, Tally, Times, count
-from actions.authorization.rules import Cells, Role, Rule, ancestors
+from actions.authorization.recorded import Decided, Decider, LogReach, Tally, Times, count
+from actions.authorization.rules import RULE_FILES, Cells, Role, Rule, ancestors
 from actions.directory import NOBODY_YET
 from actions.model import Output
 from actions.vocabulary import Permission
@@ -59,7 +59,7 @@ class Unused(Output):
     """What a policy holds that nobody needed."""
 
     policy: str
-    reach: Reach
+    reach: LogReach
     redecided: int = Field(
         description="Decisions of versions whose text is not at hand: decided again, to see which rule they fall to."
     )
@@ -76,14 +76,14 @@ class Unused(Output):
 def unused(
     index: PolicyIndex,
     tally: Tally,
-    reach: Reach,
+    reach: LogReach,
     actions: Mapping[str, Permission],
     *,
     versions: Versions,
     bindings: Mapping[str, int] | None,
 ) -> Unused:
     """``bindings`` are the live ones of each role, None where nobody knows."""
-    known = {**versions, index.digest: words_by_place(index)}
+    known = {**versions, index.digest: {rule.place: words_of(rule) for rule in index.rules}}
     decider = Decider(index, actions)
     fired: set[Words] = set()
     since: dict[Words, datetime] = {}
@@ -117,8 +117,16 @@ def words_of(rule: Rule) -> Words:
     return (rule.role, rule.scope, rule.entity, rule.operation, rule.effect)
 
 
-def words_by_place(index: PolicyIndex) -> dict[str, Words]:
-    return {rule.place: words_of(rule) for rule in index.rules}
+def words_in(files: Mapping[str, str]) -> dict[str, Words]:
+    """The words of each rule of a version by its ``file:line``. What is stored was checked, so it is not read again."""
+    found: dict[str, Words] = {}
+    for name in RULE_FILES:
+        for number, line in enumerate(files.get(name, "").split("\n"), 1):
+            kind, *words = (word.strip() for word in line.split(","))
+            if kind == "p" and len(words) == 5:
+                role, scope, entity, operation, effect = words
+                found[f"{name}:{number}"] = (role, scope, entity, operation, effect)
+    return found
 
 
 def relied_on(role: Role) -> bool:

@@ -20,6 +20,7 @@ from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
+from server.repositories.decisions import DecisionRepository
 from server.repositories.directory import LOCATABLE
 from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
@@ -39,6 +40,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -81,6 +83,7 @@ def build(
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), chosen),
+        PolicyUsageService(DecisionRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -35,17 +35,25 @@ class ChosenPolicy:
             return await compiled(PolicySource({name: text.encode() for name, text in asked.files.items()}), "/files")
         return await self.version(asked.version, "/version")
 
+    async def source(self, asked: PolicyQuestion) -> PolicySource:
+        """The files of the policy that a question names, as they are. Raises ``Invalid`` as ``of`` does."""
+        if asked.files is not None:
+            return PolicySource({name: text.encode() for name, text in asked.files.items()})
+        return await self._read(asked.version or self._active().digest, "/version")
+
     async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
         """A stored version, or the active one. ``pointer`` is where the question named it."""
         active = self._active()
         if digest is None or digest == active.digest:
             return active
+        return await compiled(await self._read(digest, pointer), pointer)
+
+    async def _read(self, digest: str, pointer: str) -> PolicySource:
         try:
-            source = await self._stored(digest)
+            return await self._stored(digest)
         except NotFound:
             told = "There is no such policy version."
             raise Invalid(told, reason="unknown-version", errors=[Fault(pointer, "names no stored version")]) from None
-        return await compiled(source, pointer)
 
 
 async def compiled(source: PolicySource, pointer: str) -> PolicyIndex:

@@ -294,6 +294,7 @@ async def test_what_a_record_says_of_another_domain_is_withheld_from_this_one(wo
         target_domain_id=here,
         target_user_id=mia,
     )
+    elsewhere = [{"scope": "user", "roles": ["role_of_elsewhere"]}]
     leaf = {
         "id": str(key),
         "phase": "done",
