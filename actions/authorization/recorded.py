@@ -117,7 +117,7 @@ class Reading:
         try:
             found = list(_decisions(record))
             bare = sum(_unreplayable(use) for use in record.get("uses") or ())
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise NoRecord(f"a part of it is missing or of another form: {error}") from None
         self.records += 1
         self._decisions += len(found)
@@ -149,21 +149,48 @@ def moment_of(record: Any) -> datetime:
 
 def _decisions(record: Mapping[str, Any]) -> Iterator[Decided]:
     """The action's own decision and those of what it used. An item of a batch stands under the batch's (law 9)."""
-    action, principal = record["action"], record["principal"]["name"]
     said = record.get("decision")
     if said is None:
         return
-    policy, phase, part = said["policy"], record["phase"], "place" in (record.get("batch") or ())
+    phase, part = record["phase"], "place" in (record.get("batch") or ())
+    action, principal, policy = record["action"], record["principal"]["name"], said["policy"]
+    _expect(str, action, principal, policy)
     if not part and phase not in _TOLD_BEFORE:
-        counted = ((record["scope"]["type"], tuple(said["roles"])),)
-        yield Decided(action, None, counted, said["allowed"], said["rule"], policy, principal)
+        held = ((_word(record["scope"]["type"]), _roles(said["roles"])),)
+        yield Decided(action, None, held, *_answer(said), policy, principal)
     if phase in _USES_TOLD_BEFORE:
         return
     for use in record.get("uses") or ():
         if use.get("held"):
-            held = tuple((place["scope"], tuple(place["roles"])) for place in use["held"])
+            along = tuple((_word(place["scope"]), _roles(place["roles"])) for place in use["held"])
             wanted = (use["entity"], use["operation"])
-            yield Decided(action, wanted, held, use["allowed"], use["rule"], policy, principal)
+            _expect(str, *wanted)
+            yield Decided(action, wanted, along, *_answer(use), policy, principal)
+
+
+def _answer(said: Mapping[str, Any]) -> tuple[bool, str | None]:
+    allowed, rule = said["allowed"], said["rule"]
+    _expect(bool, allowed)
+    if rule is not None:
+        _expect(str, rule)
+    return allowed, rule
+
+
+def _word(said: Any) -> str:
+    _expect(str, said)
+    return str(said)
+
+
+def _roles(said: Any) -> tuple[str, ...]:
+    _expect(list, said)
+    _expect(str, *said)
+    return tuple(said)
+
+
+def _expect(kind: type, *values: object) -> None:
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r:.50} is no {kind.__name__}")
 
 
 def _unreplayable(use: Mapping[str, Any]) -> bool:

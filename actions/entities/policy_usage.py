@@ -41,7 +41,8 @@ class ReplayQuestion(LogQuestion):
 
 
 class UnusedQuestion(PolicyQuestion):
-    days: Annotated[int, Field(ge=1, le=3650)] = Field(default=DAYS, description="How many days back from now to look.")
+    days: Annotated[int, Field(ge=1, le=3650)] = Field(default=DAYS, description="How many days to look back.")
+    until: Unsaid[Time] = Field(default=None, description="From when on backwards; unsaid: from now.")
     records: Records = Field(
         default=200_000,
         description="How many records to read at most, the newest first; the answer says whether there are more.",

@@ -66,7 +66,7 @@ class DecisionRepository:
     @staticmethod
     def newest(since: datetime | None, until: datetime | None) -> Place:
         """Where reading a range of times begins."""
-        floor = UUID(int=0) if since is None else _first_id_of(since - LATE)
+        floor = UUID(int=0) if since is None else _first_id_of(since)
         return Place(_NOTHING_ABOVE, "", floor, since or _EARLIEST, until or _LATEST)
 
     async def before(self, unit: Unit, place: Place, count: int) -> tuple[list[dict[str, Any]], Place | None]:
@@ -97,6 +97,6 @@ class DecisionRepository:
 
 
 def _first_id_of(moment: datetime) -> UUID:
-    """No id that was made at a moment or later is smaller."""
-    milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
+    """No action whose record was made at a moment or later has a smaller id, if clocks differ by no more than that."""
+    milliseconds = min(max(int((moment.timestamp() - LATE.total_seconds()) * 1000), 0), 2**48 - 1)
     return UUID(int=milliseconds << 80)

@@ -135,7 +135,7 @@ class PolicyUsageService:
 
     def unused(self, given: Given[Any]) -> Asking:
         asked, index, tally = given.input, _prepared(given).index, Tally()
-        since = datetime.now(UTC) - timedelta(days=asked.days)
+        since = _days_before(asked.until or datetime.now(UTC), asked.days)
 
         async def answer(unit: Unit, reach: LogReach) -> BaseModel:
             files = await self._decisions.versions(unit, tally.policies()[:_VERSIONS_AT_MOST])
@@ -143,7 +143,7 @@ class PolicyUsageService:
             bindings = await self._decisions.bindings(unit)
             return unused(index, tally, reach, self._actions, versions=versions, bindings=bindings)
 
-        return Asking(LogReader(self._decisions, tally, since, None), asked.records, answer)
+        return Asking(LogReader(self._decisions, tally, since, asked.until), asked.records, answer)
 
     def draft(self, given: Given[Any]) -> Asking:
         asked, policy, tally = given.input, _prepared(given), Tally()
@@ -161,6 +161,13 @@ def _offer(
         return await begin(given).answer(unit)
 
     return Offer(spec, handle, prepare, follow=begin)
+
+
+def _days_before(moment: datetime, days: int) -> datetime:
+    try:
+        return moment - timedelta(days=days)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _prepared(given: Given[Any]) -> Prepared:

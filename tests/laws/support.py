@@ -132,9 +132,10 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "KeypairChange": [{"rate_limit": 1}, {"is_default": True}],
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
-        "ReplayQuestion": [{}, {"records": 100, "since": "2026-01-01T00:00:00Z"}],
-        "UnusedQuestion": [{}, {"days": 1}],
-        "LogQuestion": [{}, {"records": 100}],
+        # The log grows by being asked about, so what two callers ask alike has an end.
+        "ReplayQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"records": 100}],
+        "UnusedQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"days": 1}],
+        "LogQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"records": 100}],
         "Activation": [{"reason": "to see what happens"}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
