@@ -149,12 +149,13 @@ def moment_of(record: Any) -> datetime:
 
 def _decisions(record: Mapping[str, Any]) -> Iterator[Decided]:
     """The action's own decision and those of what it used. An item of a batch stands under the batch's (law 9)."""
-    said = record.get("decision")
+    action, said = record["action"], record.get("decision")
+    _expect(str, action)
     if said is None:
         return
     phase, part = record["phase"], "place" in (record.get("batch") or ())
-    action, principal, policy = record["action"], record["principal"]["name"], said["policy"]
-    _expect(str, action, principal, policy)
+    principal, policy = record["principal"]["name"], said["policy"]
+    _expect(str, principal, policy)
     if not part and phase not in _TOLD_BEFORE:
         held = ((_word(record["scope"]["type"]), _roles(said["roles"])),)
         yield Decided(action, None, held, *_answer(said), policy, principal)
