@@ -90,7 +90,12 @@ def _tell(found: "Unused") -> None:
 
 def _rule(idle: "IdleRule") -> tuple[str, ...]:
     said = _WORDS[idle.standing] + (f" {idle.by.place}" if idle.by else "")
-    return idle.rule.place, " ".join(idle.rule.text.split()), said, day(idle.in_force_since)
+    return (
+        idle.rule.place,
+        " ".join(idle.rule.text.split()),
+        said,
+        day(idle.in_force_since) if idle.in_force_since else "not seen",
+    )
 
 
 def _role(idle: "IdleRole") -> tuple[str, ...]:
