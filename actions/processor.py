@@ -30,7 +30,7 @@ from actions.action import (
     RoleBinding,
 )
 from actions.authorization.index import PolicyIndex
-from actions.authorization.standing import Standing
+from actions.authorization.standing import Standing, decide_along
 from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, implied_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
@@ -167,14 +167,18 @@ class Processor(Generic[Unit]):
             yield cast(AsyncIterator[Out], parts)
 
     async def _open_stream(self, action: AnyAction) -> tuple[Outcome, Follower[Unit]]:
-        make = self._offers[action.spec].follow
+        make, prepare = self._offers[action.spec].follow, self._offers[action.spec].prepare
         if make is None:
             raise TypeError(f"{action.spec.name} cannot be followed")
         async with wrapped(self._hooks, action) as outcome:
             with _timed(outcome, "authorize"):
                 permit = await self._authorize(action, outcome)
             with _timed(outcome, "validate"):
-                follower = make(await self._validate(action, permit, outcome))
+                given = await self._validate(action, permit, outcome)
+            if prepare is not None:
+                given = Given(given.input, given.target, await prepare(given))
+                await self._authorize(action, outcome)  # as in execute; each part is decided anew besides
+            follower = make(given)
             outcome.phase = Phase.OPENED
             outcome.succeeded()
         return outcome, follower
@@ -288,8 +292,9 @@ class Processor(Generic[Unit]):
             if (value := getattr(given, name)) is None:
                 continue
             lineage = await self._directory.locate(use.entity, str(value))
-            decision = standing.decide_anywhere(lineage, use.entity, use.operation) if lineage else None
-            outcome.uses.append(UsedThing(name, use.entity, str(value), decision))
+            held = standing.roles_along(lineage) if lineage else None
+            decision = decide_along(standing.index, held, use.entity, use.operation) if held else None
+            outcome.uses.append(UsedThing(name, use.entity, str(value), decision, use.operation, held))
             if lineage is None or lineage.deleted or decision is None or not decision.allowed:
                 raise Invalid(
                     "The input refers to something that does not exist, or that you may not use.",

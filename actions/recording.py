@@ -131,6 +131,10 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
                 "field": field,
                 "entity": used.entity,
                 "id": cut(used.key),
+                "operation": used.operation,
+                "held": None
+                if used.held is None
+                else [{"scope": scope, "roles": sorted(roles)} for scope, roles in used.held],
                 "allowed": used.decision.allowed if used.decision else False,
                 "rule": used.decision.rule if used.decision else None,
             }

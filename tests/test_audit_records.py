@@ -106,8 +106,12 @@ async def test_what_the_input_names_stands_in_the_record_with_its_decision(world
     await world.root.post("/admin/users", {**given, "domain_id": nowhere}, expect=422)
     await world.root.post("/admin/users", {**given, "domain_id": str(world.places.research)}, expect=201)
     refused, allowed = await world.records("admin_create_user")
-    unresolved = {"field": "domain_id", "entity": "domain", "id": nowhere, "allowed": False, "rule": None}
-    assert refused["uses"] == [unresolved]
+    named = {"field": "domain_id", "entity": "domain", "id": nowhere, "operation": "get", "held": None}
+    assert refused["uses"] == [{**named, "allowed": False, "rule": None}]
+    assert allowed["uses"][0]["held"] == [
+        {"scope": "domain", "roles": ["superadmin"]},
+        {"scope": "admin", "roles": ["superadmin"]},
+    ]
     assert allowed["uses"][0]["allowed"] is True
     assert line(allowed["uses"][0]["rule"])
 

@@ -468,3 +468,55 @@ def test_a_stored_version_is_named_by_its_digest_or_the_beginning_of_it(server: 
     assert json.loads(unknown.stderr)["code"] == "policy-diff-unknown-version"
     neither = server.run("policy", "diff", "0" * 20, "active", "--server", "--path", str(folder))
     assert "is in no git repository" in in_one_line(neither)
+
+
+# -- what is answered from the log -------------------------------------------------------------------------------------
+
+
+def test_a_replay_on_the_machine_and_one_by_the_server_give_the_same_answer(
+    server: Installation, tmp_path: Path
+) -> None:
+    candidate = tmp_path / "candidate"
+    shutil.copytree(server.folder / "policies", candidate)
+    amend(candidate / "superadmin.csv", "p, superadmin, *, *, *, allow", "p, superadmin, admin, domain, get, allow")
+    assert server.api("GET", "/admin/users").exit_code == 0
+    until = datetime.now(UTC).isoformat()
+    asked = ("policy", "replay", str(candidate), "--until", until, "--format", "json")
+    here, there = server.run(*asked), server.run(*asked, "--server")
+    assert (here.exit_code, here.stderr, there.stderr) == (1, "", "")
+    assert there.exit_code == 1
+    told = json.loads(here.stdout)
+    assert told == json.loads(there.stdout)
+    assert told["lost"] > 0 == told["gained"]
+    *_, opened, closed, asked_for = server.tail()
+    assert {record["action"] for record in (opened, closed, asked_for)} == {"admin_replay_policy"}
+    assert {record["principal"]["name"] for record in (opened, closed)} == {"system:operator"}
+    assert (opened["phase"], closed["phase"], opened["principal"]["credential"]) == ("opened", "closed", account())
+    assert asked_for["principal"]["kind"] == "user"
+
+
+def test_the_draft_that_the_machine_makes_of_its_own_log_loses_nothing(server: Installation, tmp_path: Path) -> None:
+    for number, more in enumerate(((), ("--server",))):
+        out = tmp_path / str(number)
+        made = server.run("policy", "draft", "--out", str(out), *more)
+        assert (made.exit_code, made.stderr) == (0, "")
+        replayed = json.loads(server.run("policy", "replay", str(out), "--format", "json", *more).stdout)
+        assert replayed["policy"][:12] in made.stdout
+        # What is new since is what was asked of the log itself: nobody had done that before.
+        assert {change["action"] for change in replayed["changes"]} <= {"admin_draft_policy", "admin_replay_policy"}
+        unused = server.run("policy", "unused", "--days", "1", "--format", "json", *more)
+        assert (unused.exit_code, unused.stderr) == (1, "")
+        assert {idle["role"]: idle["bindings"] for idle in json.loads(unused.stdout)["roles"]}["auditor"] == 0
+
+
+def test_whoever_may_not_read_the_log_is_refused_with_1(server: Installation, tmp_path: Path) -> None:
+    given = ("-F", "username=cat", "-F", "email=cat@example.org", "-F", "password=curious as a cat")
+    cat = json.loads(server.api("POST", "/domains/default/users", *given).stdout)
+    issued = json.loads(server.api("POST", f"/users/{cat['id']}/keypairs").stdout)
+    key = {f"CHAMBERLAIN_{name.upper()}": issued[name] for name in ("access_key", "secret_key")}
+    endpoint = {"CHAMBERLAIN_ENDPOINT": server.credentials["endpoint"]}
+    for command in (("replay",), ("unused",), ("draft", "--out", str(tmp_path / "out"))):
+        refused = invoke("policy", *command, "--server", **server.environment, **key, **endpoint)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert json.loads(refused.stderr)["code"] == f"policy-{command[0]}-forbidden"
+    assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from actions.entities import (
     policy_checks,
     policy_diff,
     policy_evidence,
+    policy_usage,
     project,
     role_binding,
     signing_key,
@@ -34,6 +35,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy.SPECS,
     *policy_checks.SPECS,
     *policy_cases.SPECS,
+    *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )

@@ -69,11 +69,23 @@ class AuditDecision(Output):
     roles: list[str] = Field(default_factory=list, description="The roles that counted.")
 
 
+class AuditHeld(Output):
+    """The roles that counted in a scope of this type."""
+
+    scope: str
+    roles: list[str]
+
+
 class AuditUse(Output):
     """A thing that the input named, and whether it might be used."""
 
     field: str
     entity: str
+    operation: str | None = Field(default=None, description="What was needed of it. Older records do not say.")
+    held: list[AuditHeld] | None = Field(
+        default=None,
+        description="What it was decided with: the roles that counted where the thing lies, narrowest scope first.",
+    )
     id: str | None = Field(description="A domain sees of what lies elsewhere that it was named, and no more.")
     allowed: bool | None
     rule: str | None

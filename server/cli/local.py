@@ -6,9 +6,9 @@ policy still decides what that principal may do, and what it does is recorded.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -17,6 +17,7 @@ from actions.entities.audit_record import SPECS as AUDIT_SPECS
 from actions.entities.audit_record import TAIL, Tailed
 from actions.entities.installation import Credentials
 from actions.errors import ChamberlainError, Denied, Unavailable
+from actions.standard import Spec
 from server.app import application
 from server.cli.output import CannotRun
 from server.cli.serve import database
@@ -49,14 +50,25 @@ async def tail(settings: Settings, count: int) -> Tailed:
 
 async def follow(settings: Settings, count: int, show: Callable[[Tailed], None]) -> None:
     """The same, and then every further record as it comes, until cancelled. It is recorded when it begins and ends."""
+
+    def never_enough(part: Tailed) -> bool:
+        show(part)
+        return False
+
+    await stream(settings, _TAIL, {"count": count}, never_enough)
+
+
+async def stream(settings: Settings, spec: Spec, given: Mapping[str, object], is_enough: Callable[[Any], bool]) -> None:
+    """An action part by part, as ``system:operator``, until a part is enough."""
     async with _database(settings, start=False) as url, application(settings, url, Metrics()) as app:
         await app.policy.start(settings.policy_dir)
         async with AsyncExitStack() as stack:
             keeping_up = asyncio.create_task(app.policy.follow(app.channel))
             stack.callback(keeping_up.cancel)
-            parts = await stack.enter_async_context(app.following(_TAIL, OPERATOR, {"count": count}, account()))
+            parts = await stack.enter_async_context(app.following(spec, OPERATOR, given, account()))
             async for part in parts:
-                show(part)
+                if is_enough(part):
+                    return
 
 
 async def regain(settings: Settings, username: str) -> Credentials:

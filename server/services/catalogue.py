@@ -21,6 +21,7 @@ from server.passwords import Passwords
 from server.repositories.access_history import AccessHistory
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
+from server.repositories.decisions import DecisionRepository
 from server.repositories.directory import LOCATABLE
 from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
@@ -45,6 +46,7 @@ from server.services.policy_cases import PolicyCaseService
 from server.services.policy_checks import PolicyCheckService
 from server.services.policy_diff import PolicyDiffService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
+from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -92,6 +94,7 @@ def build(
         PolicyCheckService(chosen),
         PolicyDiffService(chosen, PolicyDiffRepository()),
         PolicyCaseService(chosen),
+        PolicyUsageService(DecisionRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

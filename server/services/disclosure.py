@@ -87,7 +87,7 @@ def _places(record: AuditRecord, here: AuditPlace) -> Iterator[UUID]:
 
 def _use(use: AuditUse, known: Collection[UUID]) -> AuditUse:
     """Whether a thing elsewhere might be used tells that it is there."""
-    hidden = {"id": None, "allowed": None, "rule": None}
+    hidden = {"id": None, "allowed": None, "rule": None, "held": None}
     return use if _uuid(use.id) in known else use.model_copy(update=hidden)
 
 

@@ -294,6 +294,7 @@ async def test_what_a_record_says_of_another_domain_is_withheld_from_this_one(wo
         target_domain_id=here,
         target_user_id=mia,
     )
+    elsewhere = [{"scope": "user", "roles": ["role_of_elsewhere"]}]
     leaf = {
         "id": str(key),
         "phase": "done",
@@ -306,7 +307,7 @@ async def test_what_a_record_says_of_another_domain_is_withheld_from_this_one(wo
         "decision": {"allowed": True, "rule": "user.csv:1", "policy": "p", "roles": ["role_of_elsewhere"]},
         "uses": [
             {"field": "a", "entity": "user", "id": str(mia), "allowed": True, "rule": None},
-            {"field": "b", "entity": "user", "id": str(nobody), "allowed": True, "rule": None},
+            {"field": "b", "entity": "user", "id": str(nobody), "allowed": True, "rule": None, "held": elsewhere},
         ],
         "changes": [{"field": "f", "old": 1, "new": 2}],
         "batch": {"id": str(uuid4()), "place": 4},
