@@ -132,6 +132,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "KeypairChange": [{"rate_limit": 1}, {"is_default": True}],
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
+        "PolicyExplanation": [{"principal": f"user:{about}", "action": "user_user", "scope": f"user:{about}"}],
         "Activation": [{"reason": "to see what happens"}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
