@@ -13,7 +13,9 @@ from actions.authorization.grants import CELLS_AT_MOST, GrantKind, Holders, with
 from actions.authorization.index import PolicyIndex
 from actions.authorization.rules import Rule
 from actions.authorization.source import PolicySource, parse
-from actions.vocabulary import Permission, ScopeType
+from actions.model import Nothing
+from actions.standard import Spec
+from actions.vocabulary import GET, ActionSpec, Controls, Effect, Entity, Permission, ScopeType, Use
 from tests.policy.support import CELLS, ORDERED_CELLS, Sketch, index_of, role_sets, sketches
 from tests.policy.test_policy_laws import sets_of
 
@@ -314,6 +316,27 @@ def test_a_role_that_is_held_nowhere_near_and_one_that_is_not_declared_are_told(
     assert [note.kind for note in told.notes] == [NoteKind.NOT_HELD_HERE, NoteKind.UNKNOWN_ROLE]
     assert told.notes[0].sentence.startswith("clerk can be held in scopes of type project,")
     assert [grant.role for grant in told.grants] == [], "a line for a role that never counts there would mean nothing"
+
+
+def test_what_the_declaration_of_an_action_refuses_beyond_the_rules_is_told_once_it_is_allowed() -> None:
+    rules = (("clerk", "admin", "thing", "get", "allow"),)
+    index, cell = Sketch({"clerk": ("admin",)}, rules).index(), Permission("admin", "thing", "get")
+    spec: Spec = ActionSpec(
+        ScopeType.ADMIN,
+        Entity("thing", "things"),
+        GET,
+        Nothing,
+        Nothing,
+        "Show a thing.",
+        Effect.NONE,
+        uses={"crate_id": Use("crate", "lookup")},
+        controls_principal=Controls(frozenset({"secret", "email"})),
+    )
+    told = explain(index, [CountingRole(role="clerk")], cell, principal="clerk", specs=[spec, spec])
+    assert [note.kind for note in told.notes] == [NoteKind.REACH, NoteKind.USES]
+    assert told.notes[0].sentence.startswith("A change of email, secret is refused all the same")
+    assert "`crate_id`" in told.notes[1].sentence
+    assert explain(index, [], cell, principal="nobody", specs=[spec]).notes == []
 
 
 def test_the_vocabulary_of_these_tests_fits_into_an_answer() -> None:

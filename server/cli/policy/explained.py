@@ -22,9 +22,9 @@ _CALLED = {RuleWord.ENTITY: "object", RuleWord.OPERATION: "action"}
 """What the rule files call these words."""
 
 
-def show(told: "Explanation", files: str) -> None:
-    """Print it on standard output. ``files`` goes before the names of policy files."""
-    _Page(plain_console(), files).explanation(told)
+def show(told: "Explanation", files: str, console: Console | None = None) -> None:
+    """Print it, on standard output if no console is named. ``files`` goes before the names of policy files."""
+    _Page(console or plain_console(), files).explanation(told)
 
 
 class _Page:
