@@ -223,6 +223,13 @@ def test_the_running_server_explains_what_a_user_may_and_would_by_a_draft(server
     allowed = server.run(*asked, "--folder", str(draft))
     assert allowed.exit_code == 0
     assert f"by {draft}/domain.csv:" in allowed.stdout
+    assert server.api("PATCH", f"/admin/users/{ada}", "-F", "status=inactive").exit_code == 0
+    refused = server.run(*asked, "--folder", str(draft))
+    assert refused.exit_code == 1
+    assert "But: The user is inactive, so none of its credentials is good." in refused.stdout.splitlines()
+    assert server.api("PATCH", f"/admin/users/{ada}", "-F", "status=active").exit_code == 0
+    stored = json.loads(server.run(*asked, "--version", told["policy"], "--format", "json").stdout)
+    assert stored == told
     unknown = server.run("policy", "explain", "user:ada", "domain_search_users", "domain:default", "--server")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert "policy-explain-unknown-principal" in unknown.stderr

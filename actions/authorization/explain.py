@@ -72,6 +72,7 @@ class NoteKind(StrEnum):
     SCOPE_DELETED = "scope-deleted"
     USER_DELETED = "user-deleted"
     USER_INACTIVE = "user-inactive"
+    HELD_ELSEWHERE = "held-elsewhere"
     UNKNOWN_ROLE = "unknown-role"
     NOT_HELD_HERE = "not-held-here"
     SERVERS_OWN = "servers-own"

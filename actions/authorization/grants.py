@@ -15,7 +15,7 @@ from pydantic import Field
 
 from actions.authorization.answers import Cell, CountingRole
 from actions.authorization.index import PolicyIndex
-from actions.authorization.rules import ALLOW, FILE_OF, Role, ancestors
+from actions.authorization.rules import ALLOW, FILE_OF, Role, RoleLink
 from actions.directory import NOBODY_YET
 from actions.model import Output
 from actions.vocabulary import Permission, ScopeType
@@ -138,12 +138,8 @@ def counts_in(role: Role, scope: str) -> bool:
 
 def _line(index: PolicyIndex, role: str, permission: Permission) -> PolicyGrant:
     words = (role, permission.scope, permission.entity, permission.operation, ALLOW)
-    inheriting = ancestors(index.roles, index.links)
-    gaining = [
-        name
-        for name in sorted(index.roles)
-        if role in inheriting[name] and index.rule_for(frozenset((name,)), permission) is None
-    ]
+    inheriting = sorted(_inheriting(role, index.links))
+    gaining = [name for name in inheriting if index.rule_for(frozenset((name,)), permission) is None]
     return PolicyGrant(
         kind=GrantKind.LINE,
         file=FILE_OF[permission.scope],
@@ -158,6 +154,17 @@ def _line(index: PolicyIndex, role: str, permission: Permission) -> PolicyGrant:
         lost=0,
         size=len(gaining),
     )
+
+
+def _inheriting(role: str, links: Sequence[RoleLink]) -> set[str]:
+    """The role, and all that inherit from it."""
+    found, waiting = {role}, [role]
+    while waiting:
+        name = waiting.pop()
+        below = {link.role for link in links if link.inherits == name} - found
+        found |= below
+        waiting.extend(below)
+    return found
 
 
 def _bindings(

@@ -81,7 +81,7 @@ class PolicyExplainService:
         )
         if lineage is not None and sees:
             explanation = await self._count_users(unit, explanation, index, lineage, asker)
-        notes = await self._notes(unit, asker, lineage)
+        notes = [*await self._out_of_force(unit, asker, lineage), *_held_elsewhere(index, asker, lineage, explanation)]
         return explanation.model_copy(update={"expired": expired, "notes": [*notes, *explanation.notes]})
 
     async def _asker(self, unit: Unit, text: str, index: PolicyIndex) -> _Asker:
@@ -136,7 +136,7 @@ class PolicyExplainService:
         counted = with_users(explanation.grants, here, anywhere, index, explanation.cell)
         return explanation.model_copy(update={"grants": counted})
 
-    async def _notes(self, unit: Unit, asker: _Asker, lineage: Lineage | None) -> list[PolicyNote]:
+    async def _out_of_force(self, unit: Unit, asker: _Asker, lineage: Lineage | None) -> list[PolicyNote]:
         """What refuses whatever the rules say: who is not in force, and where nothing is decided."""
         notes = []
         if lineage is not None and lineage.deleted:
@@ -168,6 +168,23 @@ def _counting(
     if OWNER in standing.roles_in(lineage):
         held.append(CountingRole(role=OWNER, scope=_ref(asker.home.scope), implied=True))
     return held, [_held(binding) for binding in here if not binding.holds_at(standing.now)]
+
+
+def _held_elsewhere(
+    index: PolicyIndex, asker: _Asker, lineage: Lineage | None, told: Explanation
+) -> Iterator[PolicyNote]:
+    """A role that would allow it, if it were held here: what is often meant by somebody who is refused."""
+    if told.decided_by is not None or lineage is None:
+        return
+    permission, now = Permission(told.cell.scope, told.cell.entity, told.cell.operation), datetime.now(UTC)
+    for binding in asker.bindings:
+        rule = index.rule_for(frozenset((binding.role,)), permission)
+        elsewhere = binding.holds_at(now) and binding.lineage.scope not in lineage.scopes
+        if elsewhere and rule is not None and rule.allows:
+            sentence = (
+                f"{binding.role} would allow it, but is bound in {_ref(binding.lineage.scope)}, which is elsewhere."
+            )
+            yield PolicyNote(kind=NoteKind.HELD_ELSEWHERE, sentence=sentence)
 
 
 def _held(binding: RoleBinding) -> CountingRole:

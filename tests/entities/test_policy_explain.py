@@ -81,19 +81,13 @@ async def test_a_scope_is_named_as_in_a_path_or_by_its_id(world: World) -> None:
 
 async def test_a_line_that_is_proposed_lets_in_the_users_it_counts(world: World) -> None:
     """Mia, of whom it was asked, and piotr; not dana, who may already, and not who is elsewhere."""
-    sleeper = await world.newcomer("sleeper")
-    await world.root.patch(f"/admin/users/{sleeper.id}", {"status": "inactive"})
     told = await why(world, "mia", "domain_search_users", "domain:research")
     assert (told["allowed"], told["decided_by"], told["lift"]) == (False, None, None)
     line = next(grant for grant in told["grants"] if grant["kind"] == "line")
     assert (line["file"], line["line"]) == ("domain.csv", "p, domain_member, domain, user, search, allow")
-    members = await world.sql(
-        "SELECT DISTINCT b.user_id FROM role_binding b JOIN users u ON u.id = b.user_id WHERE b.role = ANY($1) "
-        "AND b.deleted_at IS NULL AND u.status = 'active' AND u.id <> $2",
-        line["roles"],
-        world.id("mia"),
-    )
-    assert line["users"] == {"here": 1, "first": [str(world.id("piotr"))], "anywhere": len(members)}
+    users = line["users"]
+    assert (users["here"], users["first"]) == (1, [str(world.id("piotr"))])
+    assert users["anywhere"] > 2, "piotr, dana, and members of other domains"
     before = {
         name: (await world.as_(name).send("GET", "/domains/research/users")).status_code for name in world.personas
     }
@@ -103,6 +97,30 @@ async def test_a_line_that_is_proposed_lets_in_the_users_it_counts(world: World)
     }
     assert {name for name in before if before[name] != after[name]} == {"mia", "piotr"}
     assert {after["mia"], after["piotr"]} == {200}
+
+
+async def test_nobody_is_counted_who_is_out_of_force_or_holds_a_role_no_more(world: World) -> None:
+    async def counted() -> tuple[int, int]:
+        told = await why(world, "mia", "domain_search_users", "domain:research")
+        users = next(grant["users"] for grant in told["grants"] if grant["kind"] == "line")
+        return users["here"], users["anywhere"]
+
+    here, anywhere = await counted()
+    sleeper, gone, guest, former = [await world.newcomer(name) for name in ("sleeper", "gone", "guest", "former")]
+    assert await counted() == (here + 4, anywhere + 4)
+    await world.root.patch(f"/admin/users/{sleeper.id}", {"status": "inactive"})
+    assert await counted() == (here + 3, anywhere + 3)
+    await world.root.delete(f"/admin/users/{gone.id}")
+    assert await counted() == (here + 2, anywhere + 2)
+    await world.sql("UPDATE role_binding SET expires_at = now() WHERE user_id = $1", guest.id)
+    assert await counted() == (here + 1, anywhere + 1)
+    (held,) = (await world.root.get(f"/users/{former.id}/role-bindings"))["items"]
+    await world.root.delete(f"/admin/role-bindings/{held['id']}")
+    assert await counted() == (here, anywhere)
+    await world.root.delete(f"/admin/domains/{world.places.elsewhere}")
+    assert await counted() == (here, anywhere), "there was no member in it"
+    await world.root.delete(f"/admin/domains/{world.places.research}")
+    assert (await counted())[0] == 0
 
 
 async def test_a_line_for_owners_is_for_everybody_and_here_for_one(world: World) -> None:
@@ -167,6 +185,17 @@ async def test_what_has_ended_and_who_and_what_is_out_of_force_is_said(world: Wo
     told = await why(world, "root", "domain_search_users", "domain:research")
     assert (told["allowed"], notes(told)) == (True, [("scope-deleted", True)])
     await world.root.get("/domains/research/users", expect=404)
+
+
+async def test_a_role_that_is_held_elsewhere_is_said_to_be(world: World) -> None:
+    told = await why(world, "dana", "domain_search_users", "domain:elsewhere")
+    assert (told["roles"], notes(told)) == ([], [("held-elsewhere", False)])
+    assert (
+        f"domain_admin would allow it, but is bound in domain:{world.places.research}" in told["notes"][0]["sentence"]
+    )
+    assert notes(await why(world, "mia", "domain_search_users", "domain:elsewhere")) == []
+    told = await why(world, "mia", "project_project", f"project:{await world.project('attic')}")
+    assert notes(told) == [("held-elsewhere", False)]
 
 
 async def test_what_may_refuse_beyond_the_rules_is_said(world: World) -> None:

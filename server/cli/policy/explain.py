@@ -30,6 +30,9 @@ def command(
     server: Annotated[
         bool, typer.Option("--server", help="Ask the running server, about users and scopes as they are.")
     ] = False,
+    version: Annotated[
+        str | None, typer.Option("--version", help="With --server: a stored version by its digest, not the active one.")
+    ] = None,
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", help="Another server than the credentials name.")
     ] = None,
@@ -45,7 +48,9 @@ def command(
     with exits():
         try:
             if server or endpoint is not None:
-                explanation = _asked(principal, action, scope, folder, endpoint)
+                explanation = _asked(principal, action, scope, folder, version, endpoint)
+            elif version is not None:
+                raise CannotRun("versions are stored by the server alone: add --server, or name a folder")
             else:
                 explanation = _explained(principal, action, scope, folder)
         except Refused:
@@ -81,13 +86,20 @@ def _explained(principal: str, action: str, scope: str | None, folder: Path | No
     return explain(index, held, permission, principal=principal, scope=scope, specs=specs)
 
 
-def _asked(principal: str, action: str, scope: str | None, folder: Path | None, endpoint: str | None) -> "Explanation":
+def _asked(
+    principal: str,
+    action: str,
+    scope: str | None,
+    folder: Path | None,
+    version: str | None,
+    endpoint: str | None,
+) -> "Explanation":
     """The answer of the running server. Raises ``CannotRun`` and ``Refused``."""
     from actions.authorization.explain import Explanation
     from server.cli.policy.asking import ask, files_of
 
     files = None if folder is None else files_of(folder)
-    question = {"principal": principal, "action": action, "scope": scope, "files": files}
+    question = {"principal": principal, "action": action, "scope": scope, "version": version, "files": files}
     return ask("POST", "/admin/policies/explain", question, Explanation, endpoint)
 
 
