@@ -242,6 +242,35 @@ def test_a_policy_is_checked_by_the_running_server(server: Installation, tmp_pat
     assert "policy-check-unknown-version" in refused.stderr
 
 
+def test_the_running_server_explains_what_a_user_may_and_would_by_a_draft(server: Installation) -> None:
+    given = ("-F", "username=ada", "-F", "email=ada@example.org", "-F", "password=a long enough one")
+    ada = json.loads(server.api("POST", "/domains/default/users", *given).stdout)["id"]
+    asked = ("policy", "explain", f"user:{ada}", "domain_search_users", "domain:default", "--server")
+    denied = server.run(*asked)
+    assert denied.exit_code == 1
+    assert denied.stdout.startswith(f"DENIED  user:{ada}: domain:user:search in domain:default\n")
+    assert re.search(r"lets in whoever holds domain_member: \d+ other users? here.*; \d+ anywhere", denied.stdout)
+    told = json.loads(server.run(*asked, "--format", "json").stdout)
+    draft = server.folder / "draft"
+    shutil.copytree(server.folder / "policies", draft)
+    (line,) = (grant for grant in told["grants"] if grant["kind"] == "line")
+    with (draft / line["file"]).open("a") as rules:
+        rules.write(f"{line['line']}\n")
+    allowed = server.run(*asked, "--folder", str(draft))
+    assert allowed.exit_code == 0
+    assert f"by {draft}/domain.csv:" in allowed.stdout
+    assert server.api("PATCH", f"/admin/users/{ada}", "-F", "status=inactive").exit_code == 0
+    refused = server.run(*asked, "--folder", str(draft))
+    assert refused.exit_code == 1
+    assert "But: The user is inactive, so none of its credentials is good." in refused.stdout.splitlines()
+    assert server.api("PATCH", f"/admin/users/{ada}", "-F", "status=active").exit_code == 0
+    stored = json.loads(server.run(*asked, "--version", told["policy"], "--format", "json").stdout)
+    assert stored == told
+    unknown = server.run("policy", "explain", "user:ada", "domain_search_users", "domain:default", "--server")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "policy-explain-unknown-principal" in unknown.stderr
+
+
 def test_recovery_gives_a_way_back_in_while_the_server_runs(server: Installation) -> None:
     given = ("-F", "username=bea", "-F", "email=bea@example.org", "-F", "password=busy as a bee")
     bea = json.loads(server.api("POST", "/domains/default/users", *given).stdout)["id"]

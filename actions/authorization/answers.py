@@ -54,7 +54,7 @@ class Cell(Output):
         return f"{self.scope}:{self.entity}:{self.operation}"
 
 
-class HeldRole(Output):
+class CountingRole(Output):
     """A role that counts, and why."""
 
     role: str
@@ -68,5 +68,5 @@ class HeldRole(Output):
 class RolePath(Output):
     """How a rule came to count: a role that is held, and the lines by which it inherits the role of the rule."""
 
-    held: HeldRole
+    held: CountingRole
     inherits: list[PolicyLine] = Field(default_factory=list)

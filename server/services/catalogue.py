@@ -29,6 +29,7 @@ from server.repositories.keypairs import KeypairRepository
 from server.repositories.logins import LoginRepository
 from server.repositories.policies import PolicyRepository
 from server.repositories.policy_diff import PolicyDiffRepository
+from server.repositories.policy_people import PolicyPeopleRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
@@ -46,6 +47,7 @@ from server.services.policy_cases import PolicyCaseService
 from server.services.policy_checks import PolicyCheckService
 from server.services.policy_diff import PolicyDiffService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
+from server.services.policy_explain import PolicyExplainService
 from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
@@ -95,6 +97,7 @@ def build(
         PolicyDiffService(chosen, PolicyDiffRepository()),
         PolicyCaseService(chosen),
         PolicyUsageService(DecisionRepository(), chosen),
+        PolicyExplainService(PolicyPeopleRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -141,6 +141,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "ReplayQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"records": 100}],
         "UnusedQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"days": 1}],
         "LogQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"records": 100}],
+        "PolicyExplanation": [{"principal": f"user:{about}", "action": "user_user", "scope": f"user:{about}"}],
         "Activation": [{"reason": "to see what happens"}],
         "CaseQuestion": [{}, {"coverage": True, "mutation": True}],
         "Authorization": [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from hypothesis import strategies as st
 
@@ -141,6 +142,11 @@ def rules(draw: st.DrawFn, names: tuple[str, ...], effect: str | None = None) ->
         if "*" in words and words[0] != "admin":
             words[0] = "*"
     return (draw(st.sampled_from(names)), *words, effect or draw(st.sampled_from(["allow", "allow", "deny"])))
+
+
+def sets_of(sketch: Sketch) -> list[frozenset[str]]:
+    """No role, each role, and every pair: denies combine, so single roles do not show everything."""
+    return [frozenset(some) for size in range(3) for some in combinations(sorted(sketch.roles), size)]
 
 
 def role_sets(sketch: Sketch) -> st.SearchStrategy[frozenset[str]]:

@@ -1,11 +1,12 @@
 """The commands of ``chamberlain policy``, by name. What each needs is imported when it runs, so that help is quick."""
 
 from server.cli.exits import command_group
-from server.cli.policy import check, diff, draft, replay, test, unused, verify, who_could
+from server.cli.policy import check, diff, draft, explain, replay, test, unused, verify, who_could
 
 policy = command_group("The policy files: check, test, ask, compare, and see what a change would do.")
 policy.command("check")(check.command)
 policy.command("test")(test.command)
+policy.command("explain")(explain.command)
 policy.command("diff")(diff.command)
 policy.command("replay")(replay.command)
 policy.command("unused")(unused.command)

@@ -1,0 +1,200 @@
+"""Why a user, a principal of the server's own, or somebody with supposed roles is allowed or denied an action.
+
+The roles are those that count in the pipeline: from the same directory, put together by the same ``Standing``. Who may
+read a policy may ask about roles. What is said of users and scopes is read elsewhere, and asked for by its own word.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from actions.action import ADMIN_LINEAGE, Lineage, PrincipalKind, RoleBinding, Scope
+from actions.authorization.answers import CountingRole
+from actions.authorization.asked import NotUnderstood, permission_of
+from actions.authorization.explain import Explanation, NoteKind, PolicyNote, explain, stated
+from actions.authorization.grants import GrantKind, with_users
+from actions.authorization.index import PolicyIndex
+from actions.authorization.standing import Standing
+from actions.directory import OWNER
+from actions.entities import ALL_SPECS, permissions_by_action
+from actions.entities.policy_explain import SPECS, PolicyExplanation
+from actions.errors import Denied, Fault, Invalid
+from actions.processor import Given, Offer
+from actions.standard import Spec
+from actions.vocabulary import Permission, ScopeType
+from server.repositories.policy_people import PolicyPeopleRepository
+from server.repositories.unit import Unit
+from server.services.chosen_policy import ChosenPolicy
+
+SEES_WHO_HOLDS_WHAT = Permission("admin", "role_binding", "search")
+
+
+@dataclass(frozen=True)
+class _Asker:
+    """Whom a question is about: a user with its bindings, or whoever holds the roles that were stated."""
+
+    stated: Sequence[CountingRole] = ()
+    user: UUID | None = None
+    bindings: tuple[RoleBinding, ...] = ()
+    home: Lineage | None = None
+
+
+class PolicyExplainService:
+    def __init__(self, people: PolicyPeopleRepository, chosen: ChosenPolicy) -> None:
+        self._people = people
+        self._chosen = chosen
+        self.specs: Sequence[Spec] = SPECS
+
+    def offers(self) -> Iterator[Offer[Unit]]:
+        return (Offer(spec, self.explain, self._index) for spec in self.specs)
+
+    async def _index(self, given: Given[Any]) -> PolicyIndex:
+        return await self._chosen.of(given.input)
+
+    async def explain(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        asked: PolicyExplanation = given.input
+        assert isinstance(given.prepared, PolicyIndex)  # noqa: S101
+        index = given.prepared
+        sees = SEES_WHO_HOLDS_WHAT in unit.permit.authority.allowed(ADMIN_LINEAGE)
+        if not sees and (asked.principal.startswith("user:") or asked.scope not in (None, "admin")):
+            raise Denied("may not see who holds which role", "You may ask about roles, and not about users or scopes.")
+        try:
+            permission = permission_of(asked.action, permissions_by_action())
+        except NotUnderstood as error:
+            raise _unknown("action", str(error)) from None
+        asker = await self._asker(unit, asked.principal, index)
+        lineage = await self._lineage(unit, asked.scope, permission, asker)
+        held, expired = _counting(index, asker, lineage)
+        named = [spec for spec in ALL_SPECS if asked.action in (spec.name, str(spec.permission))]
+        explanation = explain(
+            index,
+            held,
+            permission,
+            principal=asked.principal,
+            scope=asked.scope if lineage is None or asked.scope is not None else _ref(lineage.scope),
+            places={scope.type: _ref(scope) for scope in lineage.scopes} if lineage else None,
+            specs=named,
+        )
+        if lineage is not None and sees:
+            explanation = await self._count_users(unit, explanation, index, lineage, asker)
+        notes = [*await self._out_of_force(unit, asker, lineage), *_held_elsewhere(index, asker, lineage, explanation)]
+        return explanation.model_copy(update={"expired": expired, "notes": [*notes, *explanation.notes]})
+
+    async def _asker(self, unit: Unit, text: str, index: PolicyIndex) -> _Asker:
+        kind, _, rest = text.partition(":")
+        if kind == PrincipalKind.USER:
+            home = await unit.directory.locate("user", rest)
+            if home is None or home.scope.id is None:
+                raise _unknown("principal", "There is no user of that id.")
+            user = home.scope.id
+            return _Asker(user=user, bindings=await unit.directory.bindings(user), home=home)
+        try:
+            return _Asker(stated(text, index))
+        except NotUnderstood as error:
+            raise _unknown("principal", str(error)) from None
+
+    async def _lineage(self, unit: Unit, text: str | None, permission: Permission, asker: _Asker) -> Lineage | None:
+        """Where it is asked. None: nowhere in particular, for roles that were stated. Raises ``Invalid``."""
+        wanted = ScopeType(permission.scope)
+        if text is None:
+            if asker.user is None:
+                return None
+            if wanted is not ScopeType.ADMIN:
+                raise _unknown("scope", f"The action takes place in a {wanted}: say in which, as `{wanted}:...`.")
+            return ADMIN_LINEAGE
+        kind, _, ref = text.partition(":")
+        if kind != wanted:
+            raise _unknown("scope", f"The action takes place in a scope of type {wanted}.")
+        if text == ScopeType.ADMIN:
+            return ADMIN_LINEAGE
+        if wanted is ScopeType.DOMAIN:
+            key = await self._people.domain_named(unit, ref)
+            lineage = await unit.directory.locate("domain", str(key) if key else ref)
+        elif wanted is ScopeType.USER and ref == "me":
+            lineage = asker.home
+        else:
+            lineage = await unit.directory.locate(kind, ref)
+        if lineage is None:
+            raise _unknown("scope", f"There is no such {wanted}.")
+        return lineage
+
+    async def _count_users(
+        self, unit: Unit, explanation: Explanation, index: PolicyIndex, lineage: Lineage, asker: _Asker
+    ) -> Explanation:
+        lines = [grant for grant in explanation.grants if grant.kind is GrantKind.LINE]
+        if not lines:
+            return explanation
+        roles = sorted({role for grant in lines for role in grant.roles})
+        here = await self._people.holders_here(unit, roles, lineage, asker.user)
+        anywhere = {
+            grant.line or "": await self._people.holders_anywhere(unit, grant.roles, asker.user) for grant in lines
+        }
+        counted = with_users(explanation.grants, here, anywhere, index, explanation.cell)
+        return explanation.model_copy(update={"grants": counted})
+
+    async def _out_of_force(self, unit: Unit, asker: _Asker, lineage: Lineage | None) -> list[PolicyNote]:
+        """What refuses whatever the rules say: who is not in force, and where nothing is decided."""
+        notes = []
+        if lineage is not None and lineage.deleted:
+            told = (
+                f"The {lineage.scope.type} is deleted, or its domain is: nothing is decided there until it is restored."
+            )
+            notes.append(PolicyNote(kind=NoteKind.SCOPE_DELETED, sentence=told, refuses=True))
+        if asker.user is None or asker.home is None:
+            return notes
+        status = await self._people.status(unit, asker.user)
+        if asker.home.deleted:
+            told = "The user is deleted, or its domain is, so none of its credentials is good."
+            notes.append(PolicyNote(kind=NoteKind.USER_DELETED, sentence=told, refuses=True))
+        elif status != "active":
+            told = f"The user is {status}, so none of its credentials is good."
+            notes.append(PolicyNote(kind=NoteKind.USER_INACTIVE, sentence=told, refuses=True))
+        return notes
+
+
+def _counting(
+    index: PolicyIndex, asker: _Asker, lineage: Lineage | None
+) -> tuple[list[CountingRole], list[CountingRole]]:
+    """The roles that count, each with its binding, and those that would if they had not ended."""
+    if asker.home is None or lineage is None:
+        return list(asker.stated), []
+    standing = Standing(index, asker.bindings, datetime.now(UTC), asker.home)
+    here = [binding for binding in asker.bindings if binding.lineage.scope in lineage.scopes]
+    held = [_held(binding) for binding in here if binding.holds_at(standing.now)]
+    if OWNER in standing.roles_in(lineage):
+        held.append(CountingRole(role=OWNER, scope=_ref(asker.home.scope), implied=True))
+    return held, [_held(binding) for binding in here if not binding.holds_at(standing.now)]
+
+
+def _held_elsewhere(
+    index: PolicyIndex, asker: _Asker, lineage: Lineage | None, told: Explanation
+) -> Iterator[PolicyNote]:
+    """A role that would allow it, if it were held here: what is often meant by somebody who is refused."""
+    if told.decided_by is not None or lineage is None:
+        return
+    permission, now = Permission(told.cell.scope, told.cell.entity, told.cell.operation), datetime.now(UTC)
+    for binding in asker.bindings:
+        rule = index.rule_for(frozenset((binding.role,)), permission)
+        elsewhere = binding.holds_at(now) and binding.lineage.scope not in lineage.scopes
+        if elsewhere and rule is not None and rule.allows:
+            sentence = (
+                f"{binding.role} would allow it, but is bound in {_ref(binding.lineage.scope)}, which is elsewhere."
+            )
+            yield PolicyNote(kind=NoteKind.HELD_ELSEWHERE, sentence=sentence)
+
+
+def _held(binding: RoleBinding) -> CountingRole:
+    return CountingRole(role=binding.role, scope=_ref(binding.lineage.scope), until=binding.expires_at)
+
+
+def _ref(scope: Scope) -> str:
+    return scope.type.value if scope.id is None else f"{scope.type}:{scope.id}"
+
+
+def _unknown(field: str, told: str) -> Invalid:
+    message = f"names no {field} that can be asked about"
+    return Invalid(told, reason=f"unknown-{field}", errors=[Fault(f"/{field}", message)])

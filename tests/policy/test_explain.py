@@ -1,0 +1,343 @@
+"""Why, and what would have to be otherwise: an explanation agrees with the decision, and what it proposes does what it
+says, no less and no more."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actions.authorization.answers import CountingRole, PolicyLine, Verdict
+from actions.authorization.explain import NEAR_MISSES_AT_MOST, Explanation, NoteKind, explain, stated
+from actions.authorization.grants import CELLS_AT_MOST, GrantKind, Holders, with_users
+from actions.authorization.index import PolicyIndex
+from actions.authorization.rules import Rule
+from actions.authorization.source import PolicySource, parse
+from actions.model import Nothing
+from actions.standard import Spec
+from actions.vocabulary import GET, ActionSpec, Controls, Effect, Entity, Permission, ScopeType, Use
+from tests.policy.support import CELLS, ORDERED_CELLS, Sketch, index_of, role_sets, sets_of, sketches
+
+UNHURRIED = settings(deadline=None, max_examples=25)
+MANY = settings(deadline=None, max_examples=100)
+
+
+def supposed(roles: Iterable[str]) -> list[CountingRole]:
+    return [CountingRole(role=role) for role in sorted(roles)]
+
+
+def explained(index: PolicyIndex, roles: Iterable[str], cell: Permission) -> Explanation:
+    return explain(index, supposed(roles), cell, principal="+".join(sorted(roles)))
+
+
+def with_line(source: PolicySource, file: str, line: str) -> PolicySource:
+    return PolicySource({**source.files, file: source.files[file] + f"{line}\n".encode()})
+
+
+def without(source: PolicySource, lines: Iterable[PolicyLine]) -> PolicySource:
+    """The same with some lines made comments, so that all others keep their places."""
+    files = {name: content.decode().split("\n") for name, content in source.files.items()}
+    for line in lines:
+        assert files[line.file][line.line - 1] == line.text
+        files[line.file][line.line - 1] = "# lifted"
+    return PolicySource({name: "\n".join(content).encode() for name, content in files.items()})
+
+
+def differing(rule: Rule, counting: set[str], cell: Permission) -> set[str]:
+    """The words of a rule that keep it from speaking of a cell."""
+    asked = {"scope": cell.scope, "entity": cell.entity, "operation": cell.operation}
+    words = {name for name, word in asked.items() if getattr(rule, name) not in ("*", word)}
+    return words | ({"role"} if rule.role not in counting else set())
+
+
+# -- why ---------------------------------------------------------------------------------------------------------------
+
+
+@UNHURRIED
+@given(sketches())
+def test_an_explanation_agrees_with_the_decision_and_names_the_rule_that_made_it(sketch: Sketch) -> None:
+    index = sketch.index()
+    for roles in sets_of(sketch):
+        for cell in ORDERED_CELLS:
+            told, decision = explained(index, roles, cell), index.decide(roles, cell)
+            assert told.allowed is decision.allowed
+            assert (told.decided_by.rule.place if told.decided_by else None) == decision.rule
+            for each in told.roles:
+                alone = index.rule_for(frozenset((each.held.role,)), cell)
+                assert (each.rule.place if each.rule else None) == (alone.place if alone else None)
+                assert (each.verdict is Verdict.ALLOW) is index.decide(frozenset((each.held.role,)), cell).allowed
+                assert (each.verdict is Verdict.NONE) is (alone is None)
+
+
+@UNHURRIED
+@given(sketches())
+def test_every_rule_that_matches_is_told_with_the_shortest_way_to_it_from_each_role(sketch: Sketch) -> None:
+    index = sketch.index()
+    links = {(line.file, line.line): line for line in index.links}
+    for roles in sets_of(sketch):
+        counting = sketch.ancestors(roles)
+        for cell in ORDERED_CELLS:
+            told = explained(index, roles, cell)
+            matches = [told.decided_by, *told.others] if told.decided_by else told.others
+            matching = [rule for rule in index.rules if not differing(rule, counting, cell)]
+            assert {match.rule.place for match in matches} == {rule.place for rule in matching}
+            assert len(matches) == len(matching)
+            for match in matches:
+                (rule,) = (rule for rule in matching if rule.place == match.rule.place)
+                assert match.rule.text == rule.text
+                assert (match.verdict is Verdict.ALLOW) is rule.allows
+                ways = {role: hops(sketch, role, rule.role) for role in roles}
+                assert {path.held.role for path in match.paths} == {role for role, way in ways.items() if way >= 0}
+                assert [len(path.inherits) for path in match.paths] == sorted(
+                    len(path.inherits) for path in match.paths
+                )
+                for path in match.paths:
+                    steps = [links[line.file, line.line] for line in path.inherits]
+                    assert len(steps) == ways[path.held.role]
+                    assert [path.held.role, *(step.inherits for step in steps)] == [
+                        *(step.role for step in steps),
+                        rule.role,
+                    ]
+
+
+def hops(sketch: Sketch, role: str, wanted: str) -> int:
+    """How many lines of inheritance lie between two roles; -1: there is no way."""
+    reached, count = {role}, 0
+    while wanted not in reached:
+        more = {inherited for held, inherited in sketch.links if held in reached} - reached
+        if not more:
+            return -1
+        reached, count = reached | more, count + 1
+    return count
+
+
+# -- what all but matched ----------------------------------------------------------------------------------------------
+
+
+@UNHURRIED
+@given(sketches())
+def test_near_misses_are_the_allows_in_which_exactly_one_word_differs_and_no_other_rule(sketch: Sketch) -> None:
+    index = sketch.index()
+    for roles in sets_of(sketch):
+        counting = sketch.ancestors(roles)
+        for cell in ORDERED_CELLS:
+            told = explained(index, roles, cell)
+            words = {rule.place: differing(rule, counting, cell) for rule in index.rules if rule.allows}
+            expected = {place: word for place, word in words.items() if len(word) == 1} if not told.decided_by else {}
+            assert {miss.rule.place: {miss.word.value} for miss in told.near_misses} == expected
+            assert told.more_near_misses == 0
+            order = [miss.word.value for miss in told.near_misses]
+            assert order == sorted(order, key=["scope", "operation", "entity", "role"].index)
+            for miss in told.near_misses:
+                asked = {"scope": cell.scope, "entity": cell.entity, "operation": cell.operation}
+                assert miss.says in miss.rule.text
+                assert miss.needed == ([asked[miss.word]] if miss.word in asked else sorted(roles))
+
+
+def test_of_many_near_misses_the_most_useful_are_told_and_the_rest_counted() -> None:
+    names = [f"role_{number:02}" for number in range(30)]
+    rules = [(name, "domain", "thing", "get", "allow") for name in names]
+    rules.append(("clerk", "project", "thing", "get", "allow"))
+    sketch = Sketch({**dict.fromkeys(names, ("domain",)), "clerk": ("domain",)}, tuple(rules))
+    told = explained(sketch.index(), ["clerk"], Permission("domain", "thing", "get"))
+    assert len(told.near_misses) == NEAR_MISSES_AT_MOST
+    assert told.near_misses[0].word == "scope"
+    assert told.more_near_misses == 31 - NEAR_MISSES_AT_MOST
+
+
+# -- what would allow it -----------------------------------------------------------------------------------------------
+
+
+@MANY
+@given(sketches(), st.data())
+def test_a_line_that_is_proposed_may_stand_and_lets_in_whom_it_says_and_nobody_else(
+    sketch: Sketch, data: st.DataObject
+) -> None:
+    before, roles, cell = sketch.index(), data.draw(role_sets(sketch)), data.draw(st.sampled_from(ORDERED_CELLS))
+    told = explained(before, roles, cell)
+    for grant in told.grants:
+        if grant.kind is not GrantKind.LINE:
+            continue
+        assert grant.line is not None
+        assert grant.file is not None
+        source = with_line(sketch.source(), grant.file, grant.line)
+        assert parse(source, CELLS).errors == ()
+        after = index_of(source)
+        assert after.decide(roles, cell).allowed
+        gaining = set(grant.roles)
+        assert grant.size == len(gaining)
+        assert [str(gain) for gain in grant.gains] == [str(cell)]
+        for some in [roles, *sets_of(sketch), *(data.draw(role_sets(sketch)) for _ in range(3))]:
+            for other in ORDERED_CELLS:
+                let_in = other == cell and before.rule_for(some, cell) is None and bool(gaining & some)
+                now = before.decide(some, other).allowed
+                assert after.decide(some, other).allowed is (now or let_in), (some, other)
+
+
+@MANY
+@given(sketches(), st.data())
+def test_a_role_that_is_proposed_gives_and_takes_what_it_says_and_nothing_else(
+    sketch: Sketch, data: st.DataObject
+) -> None:
+    index, roles, cell = sketch.index(), data.draw(role_sets(sketch)), data.draw(st.sampled_from(ORDERED_CELLS))
+    for grant in explained(index, roles, cell).grants:
+        if grant.kind is not GrantKind.BINDING:
+            continue
+        bound_in = ScopeType(str(grant.bound_in))
+        assert index.bindable(grant.role, bound_in)
+        assert ScopeType(cell.scope) in bound_in.at_or_under
+        more = roles | {grant.role}
+        assert index.decide(more, cell).allowed
+        under = [other for other in ORDERED_CELLS if other.scope in bound_in.at_or_under]
+        now = {str(other) for other in under if index.decide(roles, other).allowed}
+        then = {str(other) for other in under if index.decide(more, other).allowed}
+        assert {str(gain) for gain in grant.gains} == then - now
+        assert {str(loss) for loss in grant.loses} == now - then
+        assert (grant.gained, grant.lost) == (len(then - now), len(now - then))
+        assert grant.size == grant.gained + grant.lost
+
+
+@UNHURRIED
+@given(sketches(), st.data())
+def test_every_line_and_every_role_that_would_do_alone_is_proposed_and_the_smallest_first(
+    sketch: Sketch, data: st.DataObject
+) -> None:
+    index, roles, cell = sketch.index(), data.draw(role_sets(sketch)), data.draw(st.sampled_from(ORDERED_CELLS))
+    told = explained(index, roles, cell)
+    assert [grant.size for grant in told.grants] == sorted(grant.size for grant in told.grants)
+    if told.decided_by is not None:
+        assert told.grants == []
+        return
+    reaching = {
+        name
+        for name, scopes in sketch.roles.items()
+        if any(cell.scope in ScopeType(kind).at_or_under for kind in scopes)
+    }
+    lines = {grant.role for grant in told.grants if grant.kind is GrantKind.LINE}
+    assert lines == roles & reaching
+    bindings = {grant.role for grant in told.grants if grant.kind is GrantKind.BINDING}
+    able = {
+        name
+        for name in {*sketch.roles} & reaching
+        if index.decide(frozenset((name,)), cell).allowed and made_where_it_counts(sketch.roles[name], cell)
+    }
+    assert bindings <= able
+    assert len(bindings) + told.more_grants == len(able)
+
+
+def made_where_it_counts(scopes: Iterable[str], cell: Permission) -> bool:
+    """Whether a role can be bound in a scope that counts there; in that of a user none is."""
+    kinds = [ScopeType(kind) for kind in scopes if kind != "user"]
+    return any(cell.scope in kind.at_or_under for kind in kinds)
+
+
+def test_roles_that_are_not_bound_where_it_was_asked_are_compared_where_they_count() -> None:
+    """What an owner may do in its own scope is no part of what it may do in the whole domain."""
+    rules = (
+        ("owner", "user", "thing", "get", "allow"),
+        ("clerk", "domain", "thing", "get", "allow"),
+        ("clerk", "user", "thing", "get", "allow"),
+        ("clerk", "user", "thing", "purge", "allow"),
+    )
+    index = Sketch({"clerk": ("domain",)}, rules).index()
+    held = [CountingRole(role="owner", scope="user:1", implied=True)]
+    places = {ScopeType.ADMIN: "admin", ScopeType.DOMAIN: "domain:7", ScopeType.USER: "user:1"}
+    told = explain(index, held, Permission("user", "thing", "purge"), principal="user:1", scope="user:1", places=places)
+    line, binding = told.grants
+    assert (line.line, line.file) == ("p, owner, user, thing, purge, allow", "user.csv")
+    assert binding.bound_in == "domain:7"
+    assert [str(cell) for cell in binding.gains] == ["domain:thing:get", "user:thing:get", "user:thing:purge"]
+
+
+def test_nothing_is_proposed_for_the_servers_own_principals_and_who_is_nobody_yet() -> None:
+    index = Sketch({"clerk": ("admin",)}, (("clerk", "admin", "thing", "get", "allow"),)).index()
+    for principal in ("system:sweeper", "anonymous"):
+        held = stated(principal, index)
+        told = explain(index, held, Permission("admin", "thing", "get"), principal=principal)
+        assert told.grants == []
+        assert [note.kind for note in told.notes] == [NoteKind.SERVERS_OWN]
+
+
+def test_users_are_counted_who_would_be_let_in_and_not_those_who_were_or_stay_out() -> None:
+    rules = (("guard", "domain", "thing", "get", "deny"), ("baker", "domain", "thing", "get", "allow"))
+    names = ("clerk", "guard", "baker", "pilot")
+    sketch = Sketch(dict.fromkeys(names, ("domain",)), rules, (("pilot", "clerk"),))
+    index, cell = sketch.index(), Permission("domain", "thing", "get")
+    told = explained(index, ["clerk"], cell)
+    here = [
+        Holders(frozenset({"clerk"}), 3),
+        Holders(frozenset({"pilot"}), 5),
+        Holders(frozenset({"clerk", "guard"}), 100),
+        Holders(frozenset({"clerk", "baker"}), 1000),
+    ]
+    line = "p, clerk, domain, thing, get, allow"
+    counted = with_users(told.grants, here, {line: 1200}, index, told.cell)
+    assert [grant.kind for grant in counted] == [GrantKind.BINDING, GrantKind.LINE], "what changes more comes later"
+    users = counted[1].users
+    assert users is not None
+    assert (users.here, users.anywhere, counted[1].size) == (8, 1200, 1201)
+
+
+# -- what would have to go ---------------------------------------------------------------------------------------------
+
+
+@MANY
+@given(sketches(), st.data())
+def test_without_the_denies_that_are_named_none_is_left_and_what_is_foretold_decides(
+    sketch: Sketch, data: st.DataObject
+) -> None:
+    index = sketch.index()
+    asked = [(roles, cell) for roles in sets_of(sketch) for cell in ORDERED_CELLS]
+    rules = {each: index.rule_for(*each) for each in asked}
+    denied = [each for each in asked if (rule := rules[each]) is not None and not rule.allows]
+    roles, cell = data.draw(st.sampled_from(denied or asked))
+    told = explained(index, roles, cell)
+    assert (told.lift is not None) is ((roles, cell) in denied)
+    if told.lift is None:
+        return
+    assert told.lift.denies[0] == told.decided_by
+    assert all(deny.verdict is Verdict.DENY for deny in told.lift.denies)
+    after = index_of(without(sketch.source(), [deny.rule for deny in told.lift.denies]))
+    deciding = after.rule_for(roles, cell)
+    assert (deciding.place if deciding else None) == (told.lift.rule.place if told.lift.rule else None)
+    assert after.decide(roles, cell).allowed is (told.lift.then is Verdict.ALLOW)
+    for kept in told.lift.denies:  # each of them has to go
+        rest = index_of(without(sketch.source(), [deny.rule for deny in told.lift.denies if deny != kept]))
+        assert rest.decide(roles, cell).rule == kept.rule.place
+
+
+# -- what it says besides ----------------------------------------------------------------------------------------------
+
+
+def test_a_role_that_is_held_nowhere_near_and_one_that_is_not_declared_are_told() -> None:
+    index = Sketch({"clerk": ("project",)}).index()
+    told = explained(index, ["clerk", "ghost"], Permission("domain", "thing", "get"))
+    assert [note.kind for note in told.notes] == [NoteKind.NOT_HELD_HERE, NoteKind.UNKNOWN_ROLE]
+    assert told.notes[0].sentence.startswith("clerk can be held in scopes of type project,")
+    assert [grant.role for grant in told.grants] == [], "a line for a role that never counts there would mean nothing"
+
+
+def test_what_the_declaration_of_an_action_refuses_beyond_the_rules_is_told_once_it_is_allowed() -> None:
+    rules = (("clerk", "admin", "thing", "get", "allow"),)
+    index, cell = Sketch({"clerk": ("admin",)}, rules).index(), Permission("admin", "thing", "get")
+    spec: Spec = ActionSpec(
+        ScopeType.ADMIN,
+        Entity("thing", "things"),
+        GET,
+        Nothing,
+        Nothing,
+        "Show a thing.",
+        Effect.NONE,
+        uses={"crate_id": Use("crate", "lookup")},
+        controls_principal=Controls(frozenset({"secret", "email"})),
+    )
+    told = explain(index, [CountingRole(role="clerk")], cell, principal="clerk", specs=[spec, spec])
+    assert [note.kind for note in told.notes] == [NoteKind.REACH, NoteKind.USES]
+    assert told.notes[0].sentence.startswith("A change of email, secret is refused all the same")
+    assert "`crate_id`" in told.notes[1].sentence
+    assert explain(index, [], cell, principal="nobody", specs=[spec]).notes == []
+
+
+def test_the_vocabulary_of_these_tests_fits_into_an_answer() -> None:
+    assert len(CELLS) <= CELLS_AT_MOST
+    assert all(one != other for one, other in pairwise(ORDERED_CELLS))
