@@ -35,12 +35,12 @@ class ChosenPolicy:
             return await compiled(_source(asked.files), "/files")
         return await self.version(asked.version, "/version")
 
-    async def source_of(self, asked: PolicyQuestion) -> PolicySource:
+    async def source_of(self, asked: PolicyQuestion, found: PolicyIndex) -> PolicySource:
         """The files of the policy that ``of`` has found. What stands in from the folder, stored nowhere, has none."""
         if asked.files is not None:
             return _source(asked.files)
         try:
-            return await self._stored(asked.version or self._active().digest)
+            return await self._stored(found.digest)
         except NotFound:
             return PolicySource({})
 
