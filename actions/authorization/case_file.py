@@ -185,7 +185,7 @@ class _Reader:
             given = {key.value: value for key, value in self._pairs(item, _TABLE_KEYS)}
             if len(self.findings) == before:
                 table = self._table(item, given)
-                if table is not None and len(self.findings) == before:
+                if table is not None:
                     yield table
 
     def _table(self, item: yaml.Node, given: Mapping[str, yaml.Node]) -> Table | None:

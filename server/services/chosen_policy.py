@@ -36,6 +36,15 @@ class ChosenPolicy:
             return _given(asked)
         return await self._version(asked.version or self._active().digest, "/version")
 
+    async def source_of(self, asked: PolicyQuestion, found: PolicyIndex) -> PolicySource:
+        """The files of the policy that ``of`` has found. What stands in from the folder, stored nowhere, has none."""
+        if asked.files is not None:
+            return _source(asked.files)
+        try:
+            return await self._stored(found.digest)
+        except NotFound:
+            return PolicySource({})
+
     async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
         """A stored version, or the active one. ``pointer`` is where the question named it."""
         active = self._active()

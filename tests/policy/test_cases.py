@@ -10,6 +10,7 @@ from actions.authorization.answers import Verdict
 from actions.authorization.case_file import Expected, Table, read_cases
 from actions.authorization.cases import CaseResults, run_cases
 from actions.authorization.check import check, check_in_subprocess
+from actions.authorization.claims import claims_of
 from actions.authorization.rules import Finding
 from actions.authorization.source import PolicySource, parse, read_folder
 from actions.vocabulary import Permission
@@ -133,6 +134,7 @@ MISTAKES = {
     "no case": ("# Later.\n", 1, 1, "case-syntax", "no case"),
     "no tables": ("principals: {x: [admin]}\n", 1, 1, "case-syntax", "'tables'"),
     "an empty list of tables": ("tables: []\n", 1, 9, "case-syntax", "list of tables"),
+    "a table that is a word": ("tables: [law]\n", 1, 10, "case-syntax", "not a mapping"),
     "an unknown key": (TABLE + "table: []\n", 7, 1, "case-syntax", "'table'"),
     "a key twice": (TABLE.replace("    allow:", "    scopes: [user]\n    allow:"), 5, 5, "case-syntax", "twice"),
     "no law": (TABLE.replace("- law: An admin makes things.\n   ", "-"), 2, 5, "case-syntax", "no 'law'"),
@@ -201,6 +203,18 @@ def test_a_mistake_has_its_place_and_no_case_is_asked(
     ]
     assert (results.hold, results.asked, results.coverage, results.mutation) == (False, 0, None, None)
     assert check(source, CELLS).findings == findings
+
+
+def test_while_one_case_cannot_be_read_none_fails() -> None:
+    results = run(TABLE.replace("[create]", "[get]") + "  - law\n")
+    assert (len(results.mistakes), results.failed, results.failures) == (1, 0, [])
+
+
+def test_where_two_tables_speak_of_a_cell_the_cases_want_the_stricter() -> None:
+    denying = TABLE.replace("allow:\n      thing: [create]", "deny: {thing: [purge]}")
+    tables, _ = read(denying + TABLE.partition("\n")[2])
+    for order in (tables, tables[::-1]):
+        assert claims_of(order)[frozenset({"admin"})][Permission("domain", "thing", "purge")] is Expected.DENY
 
 
 def test_a_misspelt_word_comes_with_what_may_have_been_meant() -> None:

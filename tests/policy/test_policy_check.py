@@ -171,6 +171,23 @@ async def test_each_new_content_of_a_folder_is_a_candidate_once(tmp_path: Path) 
                 pass
 
 
+async def test_cases_that_change_are_seen_to_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actions.authorization.watch._READ_ANYWAY_AFTER", 1_000_000)
+    keep(tmp_path, GOOD)
+    (tmp_path / "tests").mkdir()
+    cases = tmp_path / "tests" / "some.yaml"
+    cases.write_text("tables: []\n")
+    found = candidates(tmp_path, read_folder(tmp_path).digest, poll=0.005, interval=0.005)
+    async with watching(found):
+        waiting = asyncio.ensure_future(anext(found))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        with cases.open("a") as file:
+            file.write("# Later.\n")
+        async with asyncio.timeout(30):
+            assert (await waiting).files["tests/some.yaml"].startswith(b"tables: []\n")
+
+
 async def test_the_content_already_known_is_no_candidate(tmp_path: Path) -> None:
     keep(tmp_path, GOOD)
     found = candidates(tmp_path, GOOD.digest, poll=0.005, interval=0.005)
