@@ -39,7 +39,7 @@ class ChosenPolicy:
     async def source_of(self, asked: PolicyQuestion, found: PolicyIndex) -> PolicySource:
         """The files of the policy that ``of`` has found. What stands in from the folder, stored nowhere, has none."""
         if asked.files is not None:
-            return _source(asked.files)
+            return _given(asked)
         try:
             return await self._stored(found.digest)
         except NotFound:

@@ -25,7 +25,6 @@ class PolicyCaseService:
     async def ask(self, given: Given[Any]) -> BaseModel:
         asked = given.input
         index = await self._chosen.of(asked)
-        source = await self._chosen.source(asked)
         source = await self._chosen.source_of(asked, index)
         return await asyncio.to_thread(
             run_cases, source, index, with_coverage=asked.coverage, with_mutation=asked.mutation
