@@ -262,6 +262,7 @@ def test_the_running_server_explains_what_a_user_may_and_would_by_a_draft(server
     assert server.api("PATCH", f"/admin/users/{ada}", "-F", "status=inactive").exit_code == 0
     refused = server.run(*asked, "--folder", str(draft))
     assert refused.exit_code == 1
+    assert refused.stdout.startswith("REFUSED ")
     assert "But: The user is inactive, so none of its credentials is good." in refused.stdout.splitlines()
     assert server.api("PATCH", f"/admin/users/{ada}", "-F", "status=active").exit_code == 0
     stored = json.loads(server.run(*asked, "--version", told["policy"], "--format", "json").stdout)

@@ -105,7 +105,10 @@ async def test_nobody_is_counted_who_is_out_of_force_or_holds_a_role_no_more(wor
         users = next(grant["users"] for grant in told["grants"] if grant["kind"] == "line")
         return users["here"], users["anywhere"]
 
+    before = await counted()
+    await world.newcomer("outsider", domain="elsewhere")
     here, anywhere = await counted()
+    assert (here, anywhere) == (before[0], before[1] + 1)
     sleeper, gone, guest, former = [await world.newcomer(name) for name in ("sleeper", "gone", "guest", "former")]
     assert await counted() == (here + 4, anywhere + 4)
     await world.root.patch(f"/admin/users/{sleeper.id}", {"status": "inactive"})
@@ -118,7 +121,7 @@ async def test_nobody_is_counted_who_is_out_of_force_or_holds_a_role_no_more(wor
     await world.root.delete(f"/admin/role-bindings/{held['id']}")
     assert await counted() == (here, anywhere)
     await world.root.delete(f"/admin/domains/{world.places.elsewhere}")
-    assert await counted() == (here, anywhere), "there was no member in it"
+    assert await counted() == (here, anywhere - 1)
     await world.root.delete(f"/admin/domains/{world.places.research}")
     assert (await counted())[0] == 0
 
@@ -194,6 +197,9 @@ async def test_a_role_that_is_held_elsewhere_is_said_to_be(world: World) -> None
         f"domain_admin would allow it, but is bound in domain:{world.places.research}" in told["notes"][0]["sentence"]
     )
     assert notes(await why(world, "mia", "domain_search_users", "domain:elsewhere")) == []
+    await world.sql("UPDATE role_binding SET expires_at = now() WHERE role = 'domain_admin'")
+    world.app.directory.forget(f"bindings:{world.id('dana')}")
+    assert notes(await why(world, "dana", "domain_search_users", "domain:elsewhere")) == []
     told = await why(world, "mia", "project_project", f"project:{await world.project('attic')}")
     assert notes(told) == [("held-elsewhere", False)]
 
@@ -277,6 +283,9 @@ async def test_who_may_read_the_policy_and_not_the_bindings_asks_about_roles_alo
     caller = world.as_(reader)
     question = {"principal": "domain_member", "action": "domain_search_users"}
     told = await caller.post(PATH, question)
+    assert [grant["users"] for grant in told["grants"]] == [None] * len(told["grants"])
+    told = await caller.post(PATH, {"principal": "auditor", "action": "admin_create_project", "scope": "admin"})
+    assert told["grants"][0]["kind"] == "line"
     assert [grant["users"] for grant in told["grants"]] == [None] * len(told["grants"])
     for more in ({"scope": "domain:research"}, {"principal": f"user:{reader.id}", "scope": "domain:research"}):
         problem = await caller.post(PATH, {**question, **more}, expect=403)

@@ -231,6 +231,53 @@ def made_where_it_counts(scopes: Iterable[str], cell: Permission) -> bool:
     return any(cell.scope in kind.at_or_under for kind in kinds)
 
 
+GET_THING = Permission("user", "thing", "get")
+
+
+def test_no_role_is_proposed_to_be_bound_in_the_scope_of_a_user() -> None:
+    """Nobody can bind one there, whatever roles.yaml says of it."""
+    allow = ("user", "thing", "get", "allow")
+    sketch = Sketch({"clerk": ("user",), "guard": ("domain", "user")}, (("clerk", *allow), ("guard", *allow)))
+    assert [(grant.role, grant.bound_in) for grant in explained(sketch.index(), [], GET_THING).grants] == [
+        ("guard", "domain")
+    ]
+
+
+def test_a_role_that_is_proposed_is_told_to_take_away_what_it_denies() -> None:
+    rules = (
+        ("clerk", "user", "thing", "purge", "allow"),
+        ("guard", "user", "thing", "get", "allow"),
+        ("guard", "user", "thing", "purge", "deny"),
+    )
+    index = Sketch({"clerk": ("domain",), "guard": ("domain",)}, rules).index()
+    binding = next(grant for grant in explained(index, ["clerk"], GET_THING).grants if grant.kind is GrantKind.BINDING)
+    assert ([str(cell) for cell in binding.gains], [str(cell) for cell in binding.loses]) == (
+        ["user:thing:get"],
+        ["user:thing:purge"],
+    )
+    assert (binding.gained, binding.lost, binding.size) == (1, 1, 2)
+
+
+def test_a_line_lets_in_who_inherits_and_not_who_was_in_or_stays_out() -> None:
+    names = ("clerk", "guard", "baker", "pilot")
+    rules = (("guard", "user", "thing", "get", "deny"), ("baker", "user", "thing", "get", "allow"))
+    links = (("guard", "clerk"), ("baker", "clerk"), ("pilot", "clerk"))
+    index = Sketch(dict.fromkeys(names, ("domain",)), rules, links).index()
+    (line,) = (grant for grant in explained(index, ["clerk"], GET_THING).grants if grant.kind is GrantKind.LINE)
+    assert (line.roles, line.size) == (["clerk", "pilot"], 2)
+
+
+def test_of_two_ways_to_a_rule_the_shorter_is_told() -> None:
+    links = (("clerk", "guard"), ("clerk", "baker"), ("guard", "pilot"), ("pilot", "judge"), ("baker", "judge"))
+    names = ("clerk", "guard", "baker", "pilot", "judge")
+    for order in (links, links[::-1]):
+        sketch = Sketch(dict.fromkeys(names, ("domain",)), (("judge", "user", "thing", "get", "allow"),), order)
+        told = explained(sketch.index(), ["clerk"], GET_THING)
+        assert told.decided_by is not None
+        (path,) = told.decided_by.paths
+        assert [line.text for line in path.inherits] == ["g, clerk, baker", "g, baker, judge"]
+
+
 def test_roles_that_are_not_bound_where_it_was_asked_are_compared_where_they_count() -> None:
     """What an owner may do in its own scope is no part of what it may do in the whole domain."""
     rules = (

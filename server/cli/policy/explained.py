@@ -49,10 +49,10 @@ class _Page:
 
     def _verdict(self, told: "Explanation") -> None:
         where = f" in {told.scope}" if told.scope not in (None, "admin") else ""
-        self._line(
-            ("ALLOWED" if told.allowed else "DENIED", "bold green" if told.allowed else "bold red"),
-            f"  {told.principal}: {told.cell}{where}",
-        )
+        verdict, style = ("ALLOWED", "bold green") if told.allowed else ("DENIED", "bold red")
+        if told.allowed and any(note.refuses for note in told.notes):
+            verdict, style, where = "REFUSED", "bold red", f"{where}, though the rules allow it"
+        self._line((verdict, style), f"  {told.principal}: {told.cell}{where}")
         if told.decided_by is not None:
             self._match(told.decided_by, "by ")
         elif told.roles:
