@@ -39,6 +39,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_gate import PolicyGate
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -68,6 +69,7 @@ def build(
     terms: Terms,
     throttle: LoginThrottle,
     chosen: ChosenPolicy,
+    gate: PolicyGate,
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
@@ -80,7 +82,7 @@ def build(
         LoginService(logins, users, keys, passwords, ring, terms, throttle),
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
-        PolicyService(PolicyRepository(), chosen),
+        PolicyService(PolicyRepository(), gate),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -12,6 +12,7 @@ from server.supervisor import Supervisor
 
 _DEFAULTS = {"data_dir": "`~/.local/share/chamberlain`", "policy_dir": "`policies` beside the program"}
 _DEFAULTS["workers"] = "one for each processor, at most 4"
+_DEFAULTS["policy_public_keys"] = "unset"
 _DEFAULTS["require_signed_body"] = "`false`"
 
 

@@ -23,6 +23,7 @@ from server.login_throttle import LoginThrottle
 from server.repositories.unit import Unit
 from server.services.catalogue import Catalogue, build
 from server.services.chosen_policy import ChosenPolicy
+from server.services.policy_gate import PolicyGate
 from tests.world.client import Caller
 from tests.world.world import World
 
@@ -133,6 +134,9 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
         "Activation": [{"reason": "to see what happens"}],
+        "Rollback": [{"reason": "to see what happens"}],
+        "NewPolicy": [{"files": {"user.csv": "p, owner, user, user, get, allow\n"}}],
+        "HistoryAsked": [{}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},
@@ -214,7 +218,8 @@ def catalogue(world: World) -> Catalogue:
     nobody: Any = object()
     app = world.app
     chosen = ChosenPolicy(app.policy.current, app.policy.stored, app.policy.check_stored)
-    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen)
+    gate = PolicyGate(app.policy.trusted, app.policy.stored, app.policy.check, app.policy.before)
+    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, gate)
 
 
 # -- a policy with other lines --
