@@ -63,17 +63,22 @@ class TrustedKeys:
             return None
         if signature is None:
             _refuse("unsigned", "There is no signature, and this server takes signed policies alone", _SIGN)
-        raw = _decoded(signature.removesuffix("\n"))
-        if raw is None or len(raw) != _SIGNATURE_BYTES:
+        if not is_signature(signature):
             _refuse("signature", "This is no signature, which is one line: the base64 of 64 bytes", _SIGN)
         for name, key in self.keys.items():
             try:
-                key.verify(raw, _signed(digest))
+                key.verify(b64decode(signature), _signed(digest))
             except InvalidSignature:
                 continue
             return name
         message = "The signature is of other files than these, or by none of the keys that this server trusts"
         _refuse("signature", message, "Look at what changed since it was signed; then sign it anew.")
+
+
+def is_signature(text: str) -> bool:
+    """Whether a text has the form of a signature, whoever it is by."""
+    raw = _decoded(text)
+    return raw is not None and len(raw) == _SIGNATURE_BYTES
 
 
 def signature_of(digest: str, key: Ed25519PrivateKey) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from actions.action import ADMIN_LINEAGE
-from actions.authorization.signing import NotSigned
+from actions.authorization.signing import NotSigned, is_signature
 from actions.authorization.source import PolicySource
 from actions.entities.policy import (
     ACTIVATE,
@@ -154,10 +154,11 @@ class PolicyService:
     async def publish(self, unit: Unit, given: Given[Any]) -> BaseModel:
         asked = given.input
         signer = self._gate.signer(asked.digest, asked.signature)
+        signature = asked.signature if asked.signature and is_signature(asked.signature) else None
         await unit.begin()
         active = await self._policies.lock(unit)
         unit.targets(asked.digest, ADMIN_LINEAGE)
-        await self._policies.store(unit, asked.digest, asked.files, signature=asked.signature, signed_by=signer)
+        await self._policies.store(unit, asked.digest, asked.files, signature=signature, signed_by=signer)
         version = await self._policies.get(unit, asked.digest)
         if asked.digest == active:
             return _version(version)  # another server's folder was quicker

@@ -20,12 +20,11 @@ def command(
     """
     from actions.entities.policy import PolicyVersion
     from server.cli.policy.asking import ask
-    from server.cli.policy.stored import active_version, answered, resolved, tell_activated, wait_until_deciding
+    from server.cli.policy.stored import answered, resolved, tell_activated, wait_until_deciding
 
     with answered():
         digest = resolved(version, endpoint)
-        left = active_version(endpoint)
         told = ask("POST", f"/admin/policies/{digest}/activate", {"reason": reason}, PolicyVersion, endpoint)
-        tell_activated(told, left, format, refused=False)
+        tell_activated(told, format, endpoint)
         if wait:
             wait_until_deciding(digest, endpoint)

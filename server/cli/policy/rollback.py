@@ -21,13 +21,12 @@ def command(
     """
     from actions.entities.policy import PolicyVersion
     from server.cli.policy.asking import ask
-    from server.cli.policy.stored import active_version, answered, resolved, tell_activated, wait_until_deciding
+    from server.cli.policy.stored import answered, resolved, tell_activated, wait_until_deciding
 
     with answered():
         digest = resolved(to, endpoint) if to is not None else None
-        left = active_version(endpoint)
         question = {"reason": reason, "to": digest}
         told = ask("POST", "/admin/policies/rollback", question, PolicyVersion, endpoint)
-        tell_activated(told, left, format, refused=True)
+        tell_activated(told, format, endpoint)
         if wait:
             wait_until_deciding(told.id, endpoint)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+import httpx
 import typer
 
-from actions.entities.policy import PolicyVersion
+from actions.entities.policy import ActivationKind, PolicyHistory, PolicyVersion
 from actions.query import Page
 from server.cli.api import Call, credentials, send
 from server.cli.exits import exits, settings_or_exit
-from server.cli.output import CannotRun, Format, complain, plain_console, show_json, unsteered
+from server.cli.output import CannotRun, Format, show_json, unsteered
 from server.cli.policy.asking import Refused, ask
 
 SHORT = 12
@@ -47,29 +48,28 @@ def resolved(prefix: str, endpoint: str | None) -> str:
     return found[0].id
 
 
-def active_version(endpoint: str | None) -> PolicyVersion | None:
-    question = {"filter": {"active": {"equals": True}}, "limit": 1}
-    found = ask("GET", "/admin/policies", question, Page[PolicyVersion], endpoint).items
-    return found[0] if found else None
-
-
-def tell_activated(version: PolicyVersion, left: PolicyVersion | None, form: Format, *, refused: bool) -> None:
+def tell_activated(version: PolicyVersion, form: Format, endpoint: str | None) -> None:
     """What an activation or a rollback has done, and what to do next."""
     if form is Format.JSON:
         show_json(version.model_dump(mode="json"))
         return
-    lines = [f"active now: {version.id[:SHORT]}"]
-    if left is not None and left.id != version.id:
-        if refused:
-            lines += [
-                f"refused now: {left.id[:SHORT]}, until it is activated by name",
-                "A policy folder may still hold it, and will not bring it back. Put the folders right, too; "
-                "`/readyz?verbose` of each server tells when its folder is the active version.",
-            ]
-        else:
-            lines.append(f"left: {left.id[:SHORT]}; `chamberlain policy rollback` goes back to it")
-    for line in lines:
-        plain_console().print(line, soft_wrap=True, markup=False)
+    typer.echo(f"active now: {version.id[:SHORT]}")
+    question = {"version": version.id, "limit": 1}
+    try:
+        [entry] = ask("GET", "/admin/policies/history", question, PolicyHistory, endpoint).items
+    except Refused:  # it is done all the same, by somebody who may not read of it
+        return
+    if entry.left in (None, version.id):
+        return
+    left = entry.left[:SHORT]
+    if entry.kind is ActivationKind.ROLLED_BACK:
+        typer.echo(f"refused now: {left}, until it is activated by name")
+        typer.echo(
+            "A policy folder that still holds it will not bring it back. Put the folders right, too: /readyz?verbose "
+            "of each server tells whether its folder is the active version."
+        )
+    else:
+        typer.echo(f"left: {left}; `chamberlain policy rollback` goes back to it")
 
 
 def wait_until_deciding(digest: str, endpoint: str | None) -> None:
@@ -80,8 +80,8 @@ def wait_until_deciding(digest: str, endpoint: str | None) -> None:
     who = credentials(settings_or_exit().credentials_path, endpoint)
     deadline, in_a_row = time.monotonic() + _WAIT_SECONDS, 0
     while in_a_row < _IN_A_ROW:
-        told = send(who, Call("GET", "/readyz", {"verbose": ["1"]})).json()
-        in_a_row = in_a_row + 1 if told["checks"]["policy"]["detail"] == f"version {digest[:SHORT]}" else 0
+        response = send(who, Call("GET", "/readyz", {"verbose": ["1"]}))
+        in_a_row = in_a_row + 1 if f"version {digest[:SHORT]}" == _decides_by(response) else 0
         if time.monotonic() > deadline:
             raise CannotRun(f"it is active, but not every worker decides by it after {_WAIT_SECONDS:.0f} s")
         time.sleep(0.05)
@@ -91,6 +91,8 @@ def shown_time(at: datetime | None) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
-def note(message: str) -> None:
-    """A word beside the answer, where it cannot be taken for a part of it."""
-    complain(message)
+def _decides_by(response: httpx.Response) -> str | None:
+    try:
+        return str(response.json()["checks"]["policy"]["detail"])
+    except (ValueError, KeyError, TypeError):  # something else answers there, or it is about to start
+        return None
