@@ -10,6 +10,7 @@ import structlog.testing
 
 from actions.authorization.source import read_folder
 from server.app import application
+from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
 from server.policy import NoPolicy
 from server.settings import Settings
@@ -97,6 +98,16 @@ async def test_an_old_program_does_not_bring_its_old_folder_back(world: World) -
     assert await active(world) == unusable
     async with started(world) as (decides, _):
         assert decides == SHIPPED
+
+
+async def test_a_program_that_goes_back_takes_its_folder_along(world: World, tmp_path: Path) -> None:
+    """A folder that held the active version, which this program cannot use, was changed from it by somebody."""
+    unusable = await planted(world, active=True)
+    FolderMemory(tmp_path).keep(unusable)
+    ours = world.app.settings
+    back = ours.model_copy(update={"policy_dir": POLICIES, "data_dir": tmp_path, "key_file": ours.keys_path})
+    assert not await prepare(back, world.urls.migrator, world.urls.application)
+    assert await active(world) == SHIPPED
 
 
 async def test_what_nobody_left_stands_in_before_what_a_rollback_left(world: World, faulty: Path) -> None:
