@@ -27,6 +27,7 @@ from audit.log import LogUnavailable
 from audit.record import new_id
 from audit.redaction import Sealer
 from audit.writer import GroupCommitLog
+from server.folder_memory import FolderMemory
 from server.http import key_set, rest
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
@@ -59,6 +60,7 @@ from server.repositories.unit import Unit, Units
 from server.services.catalogue import build
 from server.services.chosen_policy import ChosenPolicy
 from server.services.keypairs import sealed_purpose
+from server.services.policy_gate import PolicyGate
 from server.settings import Settings
 from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
@@ -99,10 +101,14 @@ class Application:
         """The same for a stream: the parts, for as long as it is open."""
         return self.processor.follow(_internal(spec, principal, given, credential))
 
-    async def publish(self, source: PolicySource, reason: str) -> None:
-        """Store a checked policy folder and make it active, as ``system:policy``."""
+    async def publish(self, source: PolicySource, reason: str, before: str | None = None) -> None:
+        """Store a checked policy folder and make it active, as ``system:policy``.
+
+        ``before`` is the digest that the folder held when it was last in force.
+        """
         files = {name: content.decode() for name, content in source.files.items()}
-        await self.internally(_PUBLISH, "system:policy", {"digest": source.digest, "files": files, "reason": reason})
+        told = {"digest": source.digest, "files": files, "signature": source.signature, "before": before}
+        await self.internally(_PUBLISH, "system:policy", {**told, "reason": reason})
 
     def sweeper(self, *, housekeeper: bool) -> Sweeper:
         """What a worker does at intervals; the housekeeper does more of it."""
@@ -124,9 +130,8 @@ class Application:
         works = [self.policy.follow(self.channel), sweeper.run()]
         if housekeeper:
             settings = self.settings
-            watch = FolderWatch(
-                settings.policy_dir, self.policy, self.publish, self.metrics, settings.policy_poll_seconds
-            )
+            memory, poll = FolderMemory(settings.data_dir), settings.policy_poll_seconds
+            watch = FolderWatch(settings.policy_dir, self.policy, self.publish, self.metrics, poll, memory)
             works.append(watch.run())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -177,11 +182,13 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         lane = Lane()
         recorder = Recorder(sealer, log, lane)
         units = Units(database, directory, recorder)
-        policy = ActivePolicy(database, metrics)
+        policy = ActivePolicy(database, metrics, settings.trusted_keys)
         hooks = (Monitoring(metrics), recorder)
         throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
-        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, partial(activation_at, database))
+        gate = PolicyGate(policy.trusted, policy.stored, policy.check, policy.before)
+        then = partial(activation_at, database)
+        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, gate, then)
         processor = Processor(catalogue, directory, policy.current, units.open, hooks)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)
@@ -290,7 +297,10 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
     async def folder() -> str:
         try:
             active = await active_digest(app.database)
-            return await asyncio.to_thread(folder_note, app.settings.policy_dir, app.policy.current(), active)
+            policy = app.policy
+            return await asyncio.to_thread(
+                folder_note, app.settings.policy_dir, policy.current(), active, policy.trusted
+            )
         except ValueError as error:
             raise Unready(str(error)) from error
         except ChamberlainError as error:

@@ -3,6 +3,9 @@
 A worker holds one immutable index and swaps the reference when the active pointer moves. The housekeeper watches the
 folder: a settled candidate is checked in a subprocess, and published by an audited action. A folder that does not pass
 changes nothing but a metric, a log line and ``/readyz``.
+
+Other servers may stand on the same database with folders of their own. A folder speaks by changing: one that merely
+stands, however often its server starts, brings nothing back that others have followed (docs/decisions/0029).
 """
 
 import asyncio
@@ -15,16 +18,20 @@ import structlog
 from actions.authorization.cases import case_findings
 from actions.authorization.check import check_in_subprocess
 from actions.authorization.index import PolicyIndex, compile
-from actions.authorization.source import PolicySource, parse, read_folder
+from actions.authorization.rules import Finding
+from actions.authorization.signing import TrustedKeys, read_signed
+from actions.authorization.source import PolicySource, parse
 from actions.authorization.watch import candidates
 from actions.entities import whole_vocabulary
 from actions.errors import ChamberlainError, Conflict
+from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
 from server.repositories.channel import Channel
 from server.repositories.database import Database
-from server.repositories.policies import active_files, earlier_digests, stored_files
+from server.repositories.policies import active_files, digest_before, earlier_digests, stored_files
 
-Publish = Callable[[PolicySource, str], Awaitable[None]]
+Publish = Callable[[PolicySource, str, str | None], Awaitable[None]]
+"""Makes a checked folder active: what it holds, why, and the digest that it held when it was last in force."""
 
 
 class NoPolicy(RuntimeError):
@@ -34,9 +41,10 @@ class NoPolicy(RuntimeError):
 class ActivePolicy:
     """The index that decides. ``current`` is read for each request; ``follow`` swaps it when the pointer moves."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: Metrics, trusted: TrustedKeys) -> None:
         self._database = database
         self._metrics = metrics
+        self.trusted = trusted
         self._index: PolicyIndex | None = None
         self.source = PolicySource({})
         self._moved = asyncio.Event()
@@ -77,11 +85,18 @@ class ActivePolicy:
         for digest in await earlier_digests(self._database):
             if await self._stands_in(await self.stored(digest)):
                 return
-        if not await self._stands_in(await asyncio.to_thread(read_folder, folder)):
+        if not await self._folder_stands_in(await asyncio.to_thread(read_signed, folder)):
             raise NoPolicy(
                 "neither the active policy version, nor an earlier one, nor the policy folder can be used by this "
                 f"program: correct the files in {folder} (chamberlain policy check tells what is wrong) and start again"
             )
+
+    async def _folder_stands_in(self, source: PolicySource) -> bool:
+        try:
+            self.trusted.signer(source.digest, source.signature)
+        except ValueError:
+            return False
+        return await self._stands_in(source)
 
     async def _stands_in(self, source: PolicySource) -> bool:
         try:
@@ -97,11 +112,24 @@ class ActivePolicy:
 
     async def check_stored(self, digest: str) -> None:
         """Check a stored version as a candidate is. Raises ``NotFound``, or ``ValueError`` with the findings."""
-        await checked(await self.stored(digest), None)
+        await self.check(await self.stored(digest))
+
+    async def check(self, source: PolicySource) -> None:
+        """Check files in a subprocess, what they change first. Raises ``ValueError`` with a line for each finding."""
+        await checked(source, self.source if self._index else None)
+
+    async def check_folder(self, source: PolicySource) -> None:
+        """The same for what stands in a folder, which may have to be signed."""
+        self.trusted.signer(source.digest, source.signature)
+        await self.check(source)
 
     async def stored(self, digest: str) -> PolicySource:
-        """The files of a stored version. Raises ``NotFound``."""
-        return PolicySource(await stored_files(self._database, digest))
+        """The files of a stored version, with its signature. Raises ``NotFound``."""
+        return PolicySource(*await stored_files(self._database, digest))
+
+    async def before(self) -> str | None:
+        """The version that a rollback leads to."""
+        return await digest_before(self._database)
 
     async def use(self, source: PolicySource) -> None:
         """Decide by this version from now on. Raises ``ValueError`` when its files have errors."""
@@ -151,19 +179,22 @@ async def checked(source: PolicySource, active: PolicySource | None) -> None:
 class FolderWatch:
     """Brings what stands in the policy folder into force, once it has settled and passed every check."""
 
-    def __init__(self, folder: Path, policy: ActivePolicy, publish: Publish, metrics: Metrics, poll: float) -> None:
+    def __init__(
+        self, folder: Path, policy: ActivePolicy, publish: Publish, metrics: Metrics, poll: float, memory: FolderMemory
+    ) -> None:
         self._folder = folder
         self._policy = policy
         self._publish = publish
         self._metrics = metrics
         self._poll = poll
+        self._memory = memory
         self._log = structlog.get_logger("chamberlain.policy")
 
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
             try:
-                async for source in candidates(self._folder, self._policy.current().digest, poll=self._poll):
+                async for source in candidates(self._folder, poll=self._poll):
                     await self.consider(source)
             except Exception as error:  # not the folder's fault: begin anew, lest its change be forgotten
                 self._metrics.policy_refused()
@@ -171,22 +202,28 @@ class FolderWatch:
                 await asyncio.sleep(1)
 
     async def consider(self, source: PolicySource) -> None:
-        """Check one candidate and publish it."""
-        if source.digest == self._policy.current().digest:
+        """Check one candidate and publish it, unless it is in force."""
+        if source.digest != self._policy.current().digest and not await self._brought_into_force(source):
             return
+        await asyncio.to_thread(self._memory.keep, source.digest)
+
+    async def _brought_into_force(self, source: PolicySource) -> bool:
         try:
-            await checked(source, self._policy.source)
+            await self._policy.check_folder(source)
         except ValueError as error:
             self._metrics.policy_refused()
             self._log.error("policy candidate refused", policy=source.digest, findings=str(error).splitlines())
-            return
+            return False
         try:
-            await self._publish(source, f"the folder changed to {source.digest[:12]}")
+            before = await asyncio.to_thread(self._memory.recall)
+            await self._publish(source, f"the folder changed to {source.digest[:12]}", before)
         except Conflict as error:
             self._log.warning("policy candidate refused", policy=source.digest, findings=[error.detail])
+            return False
+        return True
 
 
-def folder_note(folder: Path, deciding: PolicyIndex, active: str | None) -> str:
+def folder_note(folder: Path, deciding: PolicyIndex, active: str | None, trusted: TrustedKeys) -> str:
     """How the folder, what this process decides by and the active digest stand to one another, for ``/readyz``.
 
     Raises ``ValueError`` with what is wrong.
@@ -194,12 +231,18 @@ def folder_note(folder: Path, deciding: PolicyIndex, active: str | None) -> str:
     if active != deciding.digest:
         pointed = active[:12] if active else "none"
         raise ValueError(f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here")
-    source = read_folder(folder)
-    if source.digest == active:
-        return f"the folder is the active version {active[:12]}"
-    vocabulary = whole_vocabulary()
-    parsed = parse(source, vocabulary)
-    errors = parsed.errors or case_findings(source, compile(parsed, vocabulary, source.digest))
+    source = read_signed(folder)
+    errors: tuple[Finding, ...] = ()
+    if source.digest != active:
+        vocabulary = whole_vocabulary()
+        parsed = parse(source, vocabulary)
+        errors = parsed.errors or case_findings(source, compile(parsed, vocabulary, source.digest))
     if errors:
         raise ValueError(f"the folder cannot be used: {errors[0]}")
-    raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
+    try:
+        trusted.signer(source.digest, source.signature)
+    except ValueError as error:
+        raise ValueError(f"the folder cannot be used: {error}") from None
+    if source.digest != active:
+        raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
+    return f"the folder is the active version {active[:12]}"

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from actions.authorization.signing import TrustedKeys
 
 PREFIX = "CHAMBERLAIN_"
 CONFIG = "CHAMBERLAIN_CONFIG"
@@ -39,6 +42,19 @@ def _database_url(url: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+
+
+def _listed(value: object) -> object:
+    """A list in the environment is written with spaces or commas."""
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _readable_keys(texts: tuple[str, ...]) -> tuple[str, ...]:
+    TrustedKeys.read(texts)
+    return texts
+
+
+PublicKeys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_readable_keys)]
 
 
 class SettingsError(Exception):
@@ -126,6 +142,15 @@ class Settings(BaseSettings):
     policy_poll_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
         default=0.5, description="How often the policy folder is looked at."
     )
+    policy_public_keys: PublicKeys = Field(
+        default=(),
+        description="Whose signatures on a policy count, as name:base64 with spaces between them; unset: a policy "
+        "need not be signed.",
+    )
+
+    @property
+    def trusted_keys(self) -> TrustedKeys:
+        return TrustedKeys.read(self.policy_public_keys)
 
     @property
     def keys_path(self) -> Path:

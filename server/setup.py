@@ -19,16 +19,17 @@ import asyncpg
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from actions.authorization.source import read_folder
+from actions.authorization.signing import read_signed
 from actions.entities.installation import BOOTSTRAP, RECOVER, Credentials
 from actions.entities.installation import SPECS as INSTALLATION_SPECS
 from actions.errors import ChamberlainError, Conflict
 from actions.vocabulary import Operation
 from server.app import Application, application
+from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
 from server.keyring import KeyRing, KeyRingError
 from server.logging import configure
-from server.policy import NoPolicy, checked
+from server.policy import NoPolicy
 from server.repositories.installation import has_users
 from server.repositories.migrations.migrate import SchemaError, migrate
 from server.repositories.signing_keys import has_key_made_since
@@ -87,7 +88,7 @@ async def recover(settings: Settings, database_url: str, username: str) -> Crede
 async def _policy_in_force(app: Application) -> None:
     """Load the active version. Where there is none, or none that this program can use, have the folder published.
 
-    What cannot be published, because it is faulty or a rollback left it, is no reason to stay down when there was an
+    What cannot be published, because it is faulty or was left behind, is no reason to stay down when there was an
     active version before: something stands in for it, here and in every worker.
     """
     folder = app.settings.policy_dir
@@ -98,11 +99,11 @@ async def _policy_in_force(app: Application) -> None:
     except ValueError as error:
         print(f"the active policy version cannot be used: {error}", file=sys.stderr)  # noqa: T201
         reason, replacing = "this program cannot use the version that was active", True
-    source = await asyncio.to_thread(read_folder, folder)
+    source = await asyncio.to_thread(read_signed, folder)
     try:
-        await checked(source, None)
+        await app.policy.check_folder(source)
         await app.policy.use(source)
-        await app.publish(source, reason)
+        await app.publish(source, reason, FolderMemory(app.settings.data_dir).recall())
     except (ValueError, Conflict) as error:
         if replacing:
             return await app.policy.stand_in(folder)

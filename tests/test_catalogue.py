@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, Uuid
 
+from actions.authorization.signing import TrustedKeys
 from actions.entities import ALL_SPECS
 from actions.model import SECRET, Input, Kept, Output
 from actions.model import Text as ShortText
@@ -26,6 +27,7 @@ from server.repositories.unit import Unit
 from server.services.base import Service
 from server.services.catalogue import CatalogueError, build, pair
 from server.services.chosen_policy import ChosenPolicy
+from server.services.policy_gate import PolicyGate
 from server.settings import Settings
 
 A, D, P = ScopeType.ADMIN, ScopeType.DOMAIN, ScopeType.PROJECT
@@ -110,7 +112,8 @@ def test_the_program_s_own_catalogue_holds_together() -> None:
         raise AssertionError("a policy is asked for while the catalogue is built")
 
     ring, chosen = KeyRing({"k1": bytes(32)}, "k1"), ChosenPolicy(never, never, never)
-    catalogue = build(Passwords(), ring, terms_of(Settings()), LoginThrottle(1, 1), chosen, never)
+    gate = PolicyGate(TrustedKeys.read(()), never, never, never)
+    catalogue = build(Passwords(), ring, terms_of(Settings()), LoginThrottle(1, 1), chosen, gate, never)
     assert catalogue.keys() == set(ALL_SPECS)
     assert all(catalogue[spec].spec is spec for spec in ALL_SPECS)
 

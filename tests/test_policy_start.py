@@ -10,6 +10,7 @@ import structlog.testing
 
 from actions.authorization.source import read_folder
 from server.app import application
+from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
 from server.policy import NoPolicy
 from server.settings import Settings
@@ -77,12 +78,36 @@ async def test_a_version_that_was_left_stands_in_and_an_activation_ends_it(world
     assert await active(world) == SHIPPED
 
 
-async def test_a_folder_that_no_rollback_left_is_published_instead(world: World) -> None:
+async def test_a_folder_that_was_not_left_is_published_instead(world: World, tmp_path: Path) -> None:
     await planted(world, active=True)
-    await set_up(world)
-    assert await active(world) == SHIPPED
+    folder = tmp_path / "policies"
+    shutil.copytree(POLICIES, folder)
+    with (folder / "user.csv").open("a") as file:
+        file.write("# For this program.\n")
+    await set_up(world, folder)
+    new = read_folder(folder).digest
+    assert await active(world) == new
     published = (await world.records("admin_publish_policy"))[-1]["changes"]
-    assert [change["new"] for change in published] == [SHIPPED, "this program cannot use the version that was active"]
+    assert [change["new"] for change in published] == [new, "this program cannot use the version that was active"]
+
+
+async def test_an_old_program_does_not_bring_its_old_folder_back(world: World) -> None:
+    """As when one of two servers is still of the old release: it decides by the old version, and alone does so."""
+    unusable = await planted(world, active=True)
+    await set_up(world)
+    assert await active(world) == unusable
+    async with started(world) as (decides, _):
+        assert decides == SHIPPED
+
+
+async def test_a_program_that_goes_back_takes_its_folder_along(world: World, tmp_path: Path) -> None:
+    """A folder that held the active version, which this program cannot use, was changed from it by somebody."""
+    unusable = await planted(world, active=True)
+    FolderMemory(tmp_path).keep(unusable)
+    ours = world.app.settings
+    back = ours.model_copy(update={"policy_dir": POLICIES, "data_dir": tmp_path, "key_file": ours.keys_path})
+    assert not await prepare(back, world.urls.migrator, world.urls.application)
+    assert await active(world) == SHIPPED
 
 
 async def test_what_nobody_left_stands_in_before_what_a_rollback_left(world: World, faulty: Path) -> None:

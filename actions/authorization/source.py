@@ -32,9 +32,13 @@ _POLICY_SUFFIXES = (".csv", ".conf", *_CASE_SUFFIXES)
 
 @dataclass(frozen=True)
 class PolicySource:
-    """The bytes of one policy, by file name: from a folder, or as the database keeps them. Compared by content."""
+    """The bytes of one policy, by file name: from a folder, or as the database keeps them. Compared by content.
+
+    ``signature`` stands beside the files and is no part of the digest, which it signs.
+    """
 
     files: Mapping[str, bytes]
+    signature: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", MappingProxyType(dict(self.files)))

@@ -164,6 +164,10 @@ policy_versions = Table(
     Column("files", JSONB, nullable=False),
     Column("created_at", _TIME, nullable=False, server_default=func.now()),
     Column("refused", Boolean, nullable=False, server_default=text("false")),
+    Column("signature", Text),
+    Column("signed_by", Text),
+    Column("uploaded_by", Text),
+    Column("upload_reason", Text),
 )
 
 policy_activations = Table(
@@ -174,7 +178,9 @@ policy_activations = Table(
     Column("at", _TIME, nullable=False, server_default=func.clock_timestamp()),
     Column("by", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="published"),
     Index("ix_policy_activation__at", "at"),
+    Index("ix_policy_activation__digest", "digest", "at"),
 )
 """Which version was made active when, by whom and why. The latest row is the active pointer."""
 

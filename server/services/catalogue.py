@@ -48,6 +48,7 @@ from server.services.policy_checks import PolicyCheckService
 from server.services.policy_diff import PolicyDiffService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
 from server.services.policy_explain import PolicyExplainService
+from server.services.policy_gate import PolicyGate
 from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
@@ -78,6 +79,7 @@ def build(
     terms: Terms,
     throttle: LoginThrottle,
     chosen: ChosenPolicy,
+    gate: PolicyGate,
     activation_at: ActivationAt,
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
@@ -91,7 +93,7 @@ def build(
         LoginService(logins, users, keys, passwords, ring, terms, throttle),
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
-        PolicyService(PolicyRepository(), chosen),
+        PolicyService(PolicyRepository(), gate),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
         PolicyCheckService(chosen),
         PolicyDiffService(chosen, PolicyDiffRepository()),

@@ -25,6 +25,7 @@ from server.repositories.access_history import activation_at
 from server.repositories.unit import Unit
 from server.services.catalogue import Catalogue, build
 from server.services.chosen_policy import ChosenPolicy
+from server.services.policy_gate import PolicyGate
 from tests.world.client import Caller
 from tests.world.world import World
 
@@ -144,6 +145,9 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "PolicyExplanation": [{"principal": f"user:{about}", "action": "user_user", "scope": f"user:{about}"}],
         "Activation": [{"reason": "to see what happens"}],
         "CaseQuestion": [{}, {"coverage": True, "mutation": True}],
+        "Rollback": [{"reason": "to see what happens"}],
+        "NewPolicy": [{"files": {"user.csv": "p, owner, user, user, get, allow\n"}}],
+        "HistoryAsked": [{}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},
@@ -225,9 +229,9 @@ def catalogue(world: World) -> Catalogue:
     nobody: Any = object()
     app = world.app
     chosen = ChosenPolicy(app.policy.current, app.policy.stored, app.policy.check_stored)
-    return build(
-        nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, partial(activation_at, app.database)
-    )
+    gate = PolicyGate(app.policy.trusted, app.policy.stored, app.policy.check, app.policy.before)
+    then = partial(activation_at, app.database)
+    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, gate, then)
 
 
 # -- a policy with other lines --

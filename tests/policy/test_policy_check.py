@@ -153,7 +153,7 @@ async def test_a_folder_in_motion_is_no_candidate_until_it_rests(
 ) -> None:
     states = [PolicySource({"user.csv": content}) for content in (b"1", b"2", b"3", b"3", b"4")]
     reads = iter(states)
-    monkeypatch.setattr("actions.authorization.watch.read_folder", lambda _path: next(reads))
+    monkeypatch.setattr("actions.authorization.watch.read_signed", lambda _path: next(reads))
     assert (await settled(tmp_path, 0)).files == {"user.csv": b"3"}
 
 

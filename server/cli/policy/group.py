@@ -1,7 +1,25 @@
 """The commands of ``chamberlain policy``, by name. What each needs is imported when it runs, so that help is quick."""
 
 from server.cli.exits import command_group
-from server.cli.policy import check, diff, draft, explain, replay, test, unused, verify, who_could
+from server.cli.policy import (
+    activate,
+    check,
+    diff,
+    download,
+    draft,
+    explain,
+    history,
+    keygen,
+    replay,
+    rollback,
+    sign,
+    test,
+    unused,
+    upload,
+    verify,
+    versions,
+    who_could,
+)
 
 policy = command_group("The policy files: check, test, ask, compare, and see what a change would do.")
 policy.command("check")(check.command)
@@ -9,6 +27,14 @@ policy.command("test")(test.command)
 policy.command("explain")(explain.command)
 policy.command("diff")(diff.command)
 policy.command("replay")(replay.command)
+policy.command("versions")(versions.command)
+policy.command("history")(history.command)
+policy.command("upload")(upload.command)
+policy.command("download")(download.command)
+policy.command("activate")(activate.command)
+policy.command("rollback")(rollback.command)
+policy.command("keygen")(keygen.command)
+policy.command("sign")(sign.command)
 policy.command("unused")(unused.command)
 policy.command("draft")(draft.command)
 policy.command("who-could")(who_could.command)

@@ -7,7 +7,7 @@ same transaction. What was before this revision is not made up: the history begi
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
