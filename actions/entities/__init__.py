@@ -9,6 +9,8 @@ from actions.entities import (
     keypair,
     login,
     policy,
+    policy_authzen,
+    policy_questions,
     project,
     role_binding,
     signing_key,
@@ -26,6 +28,8 @@ ALL_SPECS: tuple[Spec, ...] = (
     *signing_key.SPECS,
     *role_binding.SPECS,
     *policy.SPECS,
+    *policy_questions.SPECS,
+    *policy_authzen.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )

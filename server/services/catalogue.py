@@ -29,9 +29,11 @@ from server.repositories.policies import PolicyRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
+from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.audit_records import AuditRecordService
+from server.services.authzen import AuthZenService
 from server.services.base import Service
 from server.services.chosen_policy import ChosenPolicy
 from server.services.domains import DomainService
@@ -39,6 +41,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_questions import PolicyQuestionService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -71,7 +74,7 @@ def build(
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
-    keys = SigningKeyRepository()
+    keys, standings = SigningKeyRepository(), StandingRepository()
     return pair(
         DomainService(DomainRepository(), users),
         ProjectService(ProjectRepository()),
@@ -81,6 +84,8 @@ def build(
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), chosen),
+        PolicyQuestionService(standings, chosen),
+        AuthZenService(standings, chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

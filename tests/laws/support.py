@@ -110,6 +110,10 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
     spec = spec.each or spec
     name = f"n{uuid.uuid4().hex[:12]}"
     new_user: dict[str, object] = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    asked: dict[str, object] = {
+        "subject": {"type": "user", "id": str(about)},
+        "resource": {"type": "user", "id": str(about)},
+    }
     roles = ("superadmin", "domain_admin", "domain_member", "project_member", "auditor")
     inputs: dict[str, list[dict[str, object]]] = {
         "Nothing": [{}],
@@ -132,6 +136,14 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "KeypairChange": [{"rate_limit": 1}, {"is_default": True}],
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
+        "WhoCanQuestion": [{"action": "domain_search_users"}, {"action": "admin:user:get", "scope": "admin"}],
+        "WhatCanQuestion": [{"principal": "superadmin"}, {"principal": f"user:{about}"}],
+        "MatrixQuestion": [{}, {"scope": f"domain:{domain}"}],
+        "AccessEvaluation": [{**asked, "action": {"name": "user_user"}}],
+        "AccessEvaluations": [{**asked, "evaluations": [{"action": {"name": "user_user"}}]}],
+        "SubjectSearch": [{**asked, "action": {"name": "user_user"}}],
+        "ResourceSearch": [{**asked, "action": {"name": "user_user"}}],
+        "ActionSearch": [asked],
         "Activation": [{"reason": "to see what happens"}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
