@@ -165,6 +165,12 @@ def what_can(index: PolicyIndex, roles: frozenset[str], scope_types: Iterable[st
     return told
 
 
+def what_roles_can(index: PolicyIndex, named: str, roles: frozenset[str], scope_types: Iterable[str]) -> WhatCan:
+    """The same as an answer, of roles that are supposed to count. ``named`` is what they were asked by."""
+    reach = ScopeReach(scope=None, roles=sorted(roles), cells=what_can(index, roles, scope_types))
+    return WhatCan(policy=index.digest, principal=named, reaches=[reach])
+
+
 def cells(index: PolicyIndex, scope_types: Iterable[str], entity: str | None = None) -> list[Permission]:
     """The cells of some types of scope, perhaps of one entity: by scope, entity and operation."""
     wanted = set(scope_types)

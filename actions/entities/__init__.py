@@ -27,9 +27,9 @@ ALL_SPECS: tuple[Spec, ...] = (
     *login.SPECS,
     *signing_key.SPECS,
     *role_binding.SPECS,
-    *policy.SPECS,
     *policy_questions.SPECS,
     *policy_authzen.SPECS,
+    *policy.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )

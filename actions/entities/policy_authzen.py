@@ -128,15 +128,17 @@ class ActionSearch(Foreign):
 
 
 class Reason(StrEnum):
-    """Why it is decided so."""
+    """Why it is decided so: by a rule that allows or denies it, or for want of one; because there is no such subject
+    (or none that may sign in), action or resource; or because the action takes place *elsewhere*, in resources of
+    another type."""
 
-    ALLOWED = "allowed by a rule"
-    DENIED = "denied by a rule"
-    NO_RULE = "no rule allows it"
-    NO_SUBJECT = "there is no such subject, or it may not sign in"
-    NO_ACTION = "there is no such action"
-    NO_RESOURCE = "there is no such resource"
-    ELSEWHERE = "the action takes place in another type of resource"
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    NO_RULE = "no_rule"
+    NO_SUBJECT = "no_subject"
+    NO_ACTION = "no_action"
+    NO_RESOURCE = "no_resource"
+    ELSEWHERE = "elsewhere"
 
 
 class AccessContext(Sparse):

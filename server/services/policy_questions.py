@@ -26,6 +26,7 @@ from actions.authorization.analysis import (
     speaking,
     verdict_of,
     what_can,
+    what_roles_can,
     who_can,
 )
 from actions.authorization.answers import Verdict
@@ -176,9 +177,7 @@ class PolicyQuestionService:
             types = [kind for kind in types if kind is lineage.scope.type]
             return told.model_copy(update={"reaches": [_reach(subject, lineage, types, asked.scope_name(lineage))]})
         if subject.standing is None:
-            cells = what_can(index, subject.supposed, types)
-            reach = ScopeReach(scope=None, roles=sorted(subject.supposed), cells=cells)
-            return told.model_copy(update={"reaches": [reach]})
+            return what_roles_can(index, question.principal, subject.supposed, types)
         digest = page_tokens.digest_of(question, "cursor", "limit")
         after = page_tokens.read(question.cursor, digest, str).after if question.cursor else None
         held = {asked.scope_name(lineage): lineage for lineage in places_held(subject.standing)}

@@ -141,8 +141,8 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "MatrixQuestion": [{}, {"scope": f"domain:{domain}"}],
         "AccessEvaluation": [{**asked, "action": {"name": "user_user"}}],
         "AccessEvaluations": [{**asked, "evaluations": [{"action": {"name": "user_user"}}]}],
-        "SubjectSearch": [{**asked, "action": {"name": "user_user"}}],
-        "ResourceSearch": [{**asked, "action": {"name": "user_user"}}],
+        "SubjectSearch": [{**asked, "subject": {"type": "user"}, "action": {"name": "user_user"}}],
+        "ResourceSearch": [{**asked, "resource": {"type": "user"}, "action": {"name": "user_user"}}],
         "ActionSearch": [asked],
         "Activation": [{"reason": "to see what happens"}],
         "Authorization": [
