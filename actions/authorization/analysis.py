@@ -208,7 +208,7 @@ class Whereabouts:
     scopes: Mapping[UUID, bool]
 
 
-def whereabouts(standing: Standing, permission: Permission) -> Whereabouts:
+def where_allowed(standing: Standing, permission: Permission) -> Whereabouts:
     """Where somebody may do something, however many scopes there are: the answer changes only where a role is held."""
     scope_type = ScopeType(permission.scope)
     domains: dict[UUID, bool] = {}

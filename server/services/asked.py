@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Lineage, Principal, PrincipalKind
-from actions.authorization.analysis import Whereabouts, whereabouts
+from actions.authorization.analysis import Whereabouts, where_allowed
 from actions.authorization.asked import NotUnderstood, permission_of, roles_of
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
@@ -40,7 +40,7 @@ class Subject:
             return Whereabouts(False, {}, {})
         if self.standing is None:
             return Whereabouts(self.index.decide(self.supposed, permission).allowed, {}, {})
-        return whereabouts(self.standing, permission)
+        return where_allowed(self.standing, permission)
 
 
 async def user(unit: Unit, standings: StandingRepository, index: PolicyIndex, key: str) -> Subject | None:

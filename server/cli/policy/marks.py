@@ -27,7 +27,11 @@ def legend() -> Text:
 
 def line(rule: PolicyLine | None) -> Text:
     """A rule with its place."""
-    return Text("") if rule is None else Text.assemble((rule.place, "cyan"), "  ", (" ".join(unsteered(rule.text).split()), "dim"))
+    return (
+        Text("")
+        if rule is None
+        else Text.assemble((rule.place, "cyan"), "  ", (" ".join(unsteered(rule.text).split()), "dim"))
+    )
 
 
 def plain(text: str, style: str = "") -> Text:
