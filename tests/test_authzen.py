@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.laws.support import edited
-from tests.signing_in import bearer, claim
+from tests.signing_in import bearer, log_in
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
 
@@ -21,7 +21,7 @@ def user(world: World, name: str) -> dict[str, str]:
     return {"type": "user", "id": str(world.id(name))}
 
 
-def asking(world: World, name: str = "dana", **changed: Any) -> dict[str, Any]:
+def asking(world: World, name: str = "dana", /, **changed: Any) -> dict[str, Any]:
     """May somebody list the users of research? Dana may."""
     return {"subject": user(world, name), "action": LOOK, "resource": RESEARCH, **changed}
 
@@ -69,7 +69,7 @@ async def test_roles_are_evaluated_as_if_they_counted(world: World) -> None:
 
 async def test_what_does_not_exist_is_a_no_and_no_error(world: World) -> None:
     lost = str(uuid4())
-    for changed, reason in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"subject": {"type": "user", "id": lost}}, "no_subject"),
         ({"subject": {"type": "user", "id": "alice@example.com"}}, "no_subject"),
         ({"subject": {"type": "user", "id": "\0"}}, "no_subject"),
@@ -81,7 +81,8 @@ async def test_what_does_not_exist_is_a_no_and_no_error(world: World) -> None:
         ({"resource": {"type": "domain", "id": "\0"}}, "no_resource"),
         ({"resource": {"type": "admin", "id": "research"}}, "no_resource"),
         ({"resource": {"type": "project", "id": str(world.places.lab)}}, "elsewhere"),
-    ):
+    )
+    for changed, reason in cases:
         told = await world.root.post(ONE, asking(world, **changed))
         assert (told["decision"], told["context"]["reason"]) == (False, reason), changed
 
@@ -277,32 +278,33 @@ async def test_a_token_is_good_for_the_search_that_it_came_from(world: World) ->
 # -- errors, and who may ask --
 
 
+WRONG_PARTS: tuple[dict[str, Any], ...] = (
+    {"subject": {"id": "x"}},
+    {"subject": {"type": 7, "id": "x"}},
+    {"subject": "dana"},
+    {"resource": {}},
+    {"resource": {"type": None, "id": "x"}},
+    {"context": "late"},
+    {"subject": {"type": "user", "id": "x", "properties": []}},
+)
+WRONG: tuple[tuple[str, dict[str, Any]], ...] = (
+    (ONE, {"action": {"name": True}}),
+    (MANY, {"evaluations": {}}),
+    (MANY, {"evaluations": [{}] * 101}),
+    (MANY, {"options": {"evaluations_semantic": "maybe"}}),
+    (SUBJECTS, {"page": {"limit": -1}}),
+    (RESOURCES, {"page": {"limit": "2"}}),
+    (ACTIONS, {"page": {"token": 5}}),
+)
+
+
 async def test_what_is_not_as_the_specification_has_it_is_a_bad_request(world: World) -> None:
-    asked = {**asking(world), "evaluations": None}
+    for path, changed in (*((path, changed) for path in PATHS for changed in WRONG_PARTS), *WRONG):
+        refused = await world.root.post(path, asking(world, **changed), expect=400)
+        assert refused["errors"], (path, changed)
     for path in PATHS:
-        for changed in (
-            {"subject": {"id": "x"}},
-            {"subject": {"type": 7, "id": "x"}},
-            {"subject": "dana"},
-            {"resource": {}},
-            {"resource": {"type": None, "id": "x"}},
-            {"context": "late"},
-            {"subject": {**user(world, "dana"), "properties": []}},
-        ):
-            refused = await world.root.post(path, {**asked, **changed}, expect=400)
-            assert refused["errors"], (path, changed)
         for body in (b"{", b"[]", b"7", b"{}", b""):
             assert (await world.root.send("POST", path, body)).status_code == 400, (path, body)
-    for path, changed in (
-        (ONE, {"action": {"name": True}}),
-        (MANY, {"evaluations": {}}),
-        (MANY, {"evaluations": [{}] * 101}),
-        (MANY, {"options": {"evaluations_semantic": "maybe"}}),
-        (SUBJECTS, {"page": {"limit": -1}}),
-        (RESOURCES, {"page": {"limit": "2"}}),
-        (ACTIONS, {"page": {"token": 5}}),
-    ):
-        await world.root.post(path, {**asked, **changed}, expect=400)
 
 
 async def test_who_has_not_said_who_it_is_is_unauthenticated(world: World) -> None:
@@ -335,8 +337,7 @@ async def test_a_point_of_enforcement_needs_evaluate_and_nothing_else(world: Wor
 
 
 async def test_a_token_is_credentials_enough_and_the_request_keeps_its_id(world: World) -> None:
-    given = await world.stranger().post("/auth/authorize", claim("root", "default"))
-    caller = bearer(world, given["access_token"])
+    caller = bearer(world, await log_in(world, "root"))
     answer = await caller.send(
         "POST", ONE, asking(world), headers={"x-request-id": "bfe9eb29-ab87-4ca3-be83-a1d5d8305716"}
     )

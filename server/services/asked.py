@@ -3,6 +3,7 @@
 It asks the directory and the database, as the pipeline does before a decision, and decides nothing itself.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,9 +16,12 @@ from actions.authorization.standing import Standing
 from actions.directory import implied_bindings
 from actions.entities import permissions_by_action
 from actions.errors import Fault, Invalid
+from actions.model import NAME_PATTERN
 from actions.vocabulary import Permission, ScopeType
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
+
+_NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,8 @@ async def place(unit: Unit, standings: StandingRepository, scope_type: ScopeType
     """A scope by what it is called: a domain's name or id, a project's or user's id. None: there is none."""
     if scope_type is ScopeType.ADMIN:
         return ADMIN_LINEAGE if ref in ("", ADMIN_SCOPE.type) else None
-    if scope_type is ScopeType.DOMAIN and (named := await standings.domain_named(unit, ref)) is not None:
-        ref = str(named)
+    if scope_type is ScopeType.DOMAIN and _NAME.fullmatch(ref):
+        ref = str(await standings.domain_named(unit, ref) or ref)
     return await unit.directory.locate(scope_type.value, ref)
 
 
