@@ -77,7 +77,9 @@ def test_the_matrix_has_one_mark_for_each_role_and_cell() -> None:
     assert lines[0].strip() == "owner"
     assert lines[1].strip() == "│ auditor"
     rows = {
-        line.split()[-3]: line.split()[-2:] for line in lines if line.endswith((" ●", " ·", " ✕")) and "   " in line
+        line.split()[-3]: line.split()[-2:]
+        for line in lines[:-1]
+        if line.endswith((" ●", " ·", " ✕")) and "   " in line
     }
     assert rows["create"] == ["●", "·"]
     assert rows["get"] == ["●", "●"]

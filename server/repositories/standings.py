@@ -16,15 +16,14 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Integer,
+    Table,
     Text,
     Uuid,
     and_,
     any_,
     bindparam,
-    case,
     exists,
     func,
-    literal_column,
     not_,
     or_,
     select,
@@ -112,36 +111,39 @@ def _people() -> Query:
     )
 
 
-def _where(own: ColumnElement[UUID], domain: ColumnElement[UUID] | None) -> ColumnElement[bool]:
-    """Whether a scope is one of ``Whereabouts``: the narrowest that is told of decides."""
-    told = [(own == _ids("allowed"), True), (own == _ids("refused"), False)]
-    if domain is not None:
-        told += [(domain == _ids("allowed_domains"), True), (domain == _ids("refused_domains"), False)]
-    return case(*told, else_=bindparam("everywhere", type_=Boolean))
+def _where(own: ColumnElement[UUID], domain: ColumnElement[UUID] | None, everywhere: bool) -> ColumnElement[bool]:
+    """Whether something is allowed in a scope, of which ``Whereabouts`` tells: itself first, and then its domain. What
+    is allowed in few scopes is found by their ids, and not by looking at all there are."""
+    allowed, refused = own == _ids("allowed"), own == _ids("refused")
+    if domain is None:
+        return not_(refused) if everywhere else allowed
+    if everywhere:
+        return and_(not_(refused), or_(allowed, not_(domain == _ids("refused_domains"))))
+    return or_(allowed, and_(domain == _ids("allowed_domains"), not_(refused)))
 
 
-_SCOPES: Mapping[ScopeType, Query] = {
-    ScopeType.DOMAIN: Query(
-        select(domains.c.id, domains.c.name)
-        .where(domains.c.deleted_at.is_(None), domains.c.id > _AFTER, _where(domains.c.id, None))
-        .order_by(domains.c.id)
-        .limit(_LIMIT)
-    ),
-    **{
-        kind: Query(
-            select(table.c.id, literal_column("NULL").label("name"))
-            .select_from(table.join(domains, table.c.domain_id == domains.c.id))
-            .where(
-                table.c.deleted_at.is_(None),
-                domains.c.deleted_at.is_(None),
-                table.c.id > _AFTER,
-                _where(table.c.id, table.c.domain_id),
-            )
-            .order_by(table.c.id)
-            .limit(_LIMIT)
+def _scopes(table: Table, everywhere: bool) -> Query:
+    """A page of the scopes of one type, none of them deleted."""
+    of_domain = None if table is domains else table.c.domain_id
+    found = select(table.c.id, domains.c.name).select_from(
+        domains if of_domain is None else table.join(domains, of_domain == domains.c.id)
+    )
+    return Query(
+        found.where(
+            table.c.deleted_at.is_(None),
+            domains.c.deleted_at.is_(None),
+            table.c.id > _AFTER,
+            _where(table.c.id, of_domain, everywhere),
         )
-        for kind, table in ((ScopeType.PROJECT, projects), (ScopeType.USER, users))
-    },
+        .order_by(table.c.id)
+        .limit(_LIMIT)
+    )
+
+
+_SCOPES = {
+    (kind, everywhere): _scopes(table, everywhere)
+    for kind, table in ((ScopeType.DOMAIN, domains), (ScopeType.PROJECT, projects), (ScopeType.USER, users))
+    for everywhere in (True, False)
 }
 _NAMED = Query(select(domains.c.id).where(domains.c.name == bindparam("name", type_=Text)))
 _SIGNING_IN = Query(select(users.c.id).select_from(_PEOPLE).where(users.c.id == _ids("users"), _IN_FORCE))
@@ -183,11 +185,10 @@ class StandingRepository:
     async def scopes(
         self, unit: Unit, scope_type: ScopeType, where: Whereabouts, after: UUID | None, limit: int
     ) -> list[Row]:
-        """The next scopes of a type below admin in which something is allowed, by id: ``id``, and of a domain its
-        ``name``. Nothing is done in a deleted one."""
+        """The next scopes of a type below admin in which something is allowed, by id: ``id``, and the ``name`` of the
+        domain. Nothing is done in a deleted one."""
         return await unit.read_all(
-            _SCOPES[scope_type],
-            everywhere=where.everywhere,
+            _SCOPES[scope_type, where.everywhere],
             allowed=_those(where.scopes, True),
             refused=_those(where.scopes, False),
             allowed_domains=_those(where.domains, True),

@@ -5,7 +5,7 @@ other. Each answer of yes or no stands in the audit record of the request that a
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -155,7 +155,7 @@ class AuthZenService:
                 found = [(None, kind)] if where.everywhere else []
             else:
                 rows = await self._standings.scopes(unit, ScopeType(kind), where, turn.after, turn.limit + 1)
-                found = [(row["id"], row["name"] or str(row["id"])) for row in rows]
+                found = [(row["id"], row["name"] if kind == ScopeType.DOMAIN else str(row["id"])) for row in rows]
         _note(unit, "search", subject=_called(question.subject, subject), action=question.action.name)
         page, shown = _page(found, turn, digest, lambda pair: pair[0])
         return FoundResources(page=page, results=[FoundResource(type=kind, id=name) for _, name in shown])
@@ -182,11 +182,13 @@ class AuthZenService:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """One request: what its evaluations are decided by."""
+    """One request: what its evaluations are decided by. Whom and what it names is looked up once."""
 
     unit: Unit
     standings: StandingRepository
     index: PolicyIndex
+    _subjects: dict[tuple[str, str], asked.Subject | None] = field(default_factory=dict)
+    _resources: dict[tuple[str, str], Lineage | None] = field(default_factory=dict)
 
     async def decide(self, asks: AccessEvaluation, field: str) -> AccessDecision:
         """One decision, noted in the record under ``field``."""
@@ -217,16 +219,25 @@ class _Asking:
         return AccessDecision(decision=reason is Reason.ALLOWED, context=context)
 
     async def subject(self, asks: AccessSubject) -> asked.Subject | None:
-        if asks.type == USER:
-            return await asked.user(self.unit, self.standings, self.index, asks.id)
-        return asked.supposed(self.index, asks.id) if asks.type == ROLE else None
+        named = (asks.type, asks.id)
+        if named not in self._subjects:
+            found = None
+            if asks.type == USER:
+                found = await asked.user(self.unit, self.standings, self.index, asks.id)
+            elif asks.type == ROLE:
+                found = asked.supposed(self.index, asks.id)
+            self._subjects[named] = found
+        return self._subjects[named]
 
     async def resource(self, asks: AccessResource) -> Lineage | None:
         """The scope, if there is one in which something is decided: nothing is in one that is deleted."""
-        if asks.type not in [*ScopeType]:
-            return None
-        lineage = await asked.place(self.unit, self.standings, ScopeType(asks.type), asks.id)
-        return None if lineage is None or lineage.deleted else lineage
+        named = (asks.type, asks.id)
+        if named not in self._resources:
+            found = None
+            if asks.type in [*ScopeType]:
+                found = await asked.place(self.unit, self.standings, ScopeType(asks.type), asks.id)
+            self._resources[named] = None if found is None or found.deleted else found
+        return self._resources[named]
 
 
 _REASONS = {Verdict.ALLOW: Reason.ALLOWED, Verdict.DENY: Reason.DENIED, Verdict.NONE: Reason.NO_RULE}
