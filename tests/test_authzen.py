@@ -3,8 +3,6 @@
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 from tests.laws.support import edited
 from tests.signing_in import bearer, log_in
 from tests.world.stage import Stage
@@ -48,7 +46,7 @@ async def test_an_evaluation_says_yes_or_no_and_by_which_rule(world: World) -> N
     assert denied["context"]["rule"].startswith("superadmin.csv:")
 
 
-async def test_a_domain_is_named_and_other_resources_have_ids(world: World) -> None:
+async def test_resources_are_named_and_roles_are_evaluated_as_if_they_counted(world: World) -> None:
     mia = user(world, "mia")
     for action, resource, allowed in (
         ("domain_domain", {"type": "domain", "id": str(world.places.research)}, True),
@@ -59,9 +57,6 @@ async def test_a_domain_is_named_and_other_resources_have_ids(world: World) -> N
     ):
         told = await world.root.post(ONE, {"subject": mia, "action": {"name": action}, "resource": resource})
         assert told["decision"] is allowed, action
-
-
-async def test_roles_are_evaluated_as_if_they_counted(world: World) -> None:
     for roles, allowed in (("domain_admin", True), ("domain_member+auditor", True), ("domain_member", False)):
         told = await world.root.post(ONE, asking(world, subject={"type": "role", "id": roles}))
         assert told["decision"] is allowed, roles
@@ -87,7 +82,7 @@ async def test_what_does_not_exist_is_a_no_and_no_error(world: World) -> None:
         assert (told["decision"], told["context"]["reason"]) == (False, reason), changed
 
 
-async def test_to_whoever_cannot_sign_in_nothing_is_allowed(world: World) -> None:
+async def test_nothing_is_allowed_to_whoever_cannot_sign_in_nor_where_it_is_deleted(world: World) -> None:
     late = await world.newcomer("late", role="domain_admin")
     asked = asking(world, subject={"type": "user", "id": str(late.id)})
     assert (await world.root.post(ONE, asked))["decision"] is True
@@ -97,9 +92,6 @@ async def test_to_whoever_cannot_sign_in_nothing_is_allowed(world: World) -> Non
     await world.root.patch(f"/admin/users/{late.id}", {"status": "active"})
     await world.root.delete(f"/admin/users/{late.id}")
     assert (await world.root.post(ONE, asked))["decision"] is False
-
-
-async def test_in_a_deleted_resource_nothing_is_allowed(world: World) -> None:
     gone = await world.project("gone")
     asked = {
         "subject": user(world, "root"),
@@ -146,22 +138,17 @@ async def test_evaluations_have_defaults_and_are_answered_in_order(world: World)
     assert [one["decision"] for one in told["evaluations"]] == [False, True, True, False]
 
 
-@pytest.mark.parametrize(
-    ("semantic", "decisions"),
-    [
-        (None, [True, False, True]),
+async def test_evaluations_stop_where_they_are_told_to(world: World) -> None:
+    people = [{"subject": user(world, name)} for name in ("dana", "mia", "root")]
+    asked = {"action": LOOK, "resource": RESEARCH, "evaluations": people}
+    for semantic, decisions in (
         ("execute_all", [True, False, True]),
         ("deny_on_first_deny", [True, False]),
         ("permit_on_first_permit", [True]),
-    ],
-)
-async def test_evaluations_stop_where_they_are_told_to(
-    world: World, semantic: str | None, decisions: list[bool]
-) -> None:
-    people = [{"subject": user(world, name)} for name in ("dana", "mia", "root")]
-    options = {"options": {"evaluations_semantic": semantic, "another_option": "value"}} if semantic else {}
-    told = await world.root.post(MANY, {"action": LOOK, "resource": RESEARCH, "evaluations": people, **options})
-    assert [one["decision"] for one in told["evaluations"]] == decisions
+    ):
+        options = {"evaluations_semantic": semantic, "another_option": "value"}
+        told = await world.root.post(MANY, {**asked, "options": options})
+        assert [one["decision"] for one in told["evaluations"]] == decisions, semantic
 
 
 async def test_without_a_list_evaluations_are_one_evaluation(world: World) -> None:
@@ -368,9 +355,10 @@ async def test_every_evaluation_is_recorded_with_what_was_asked_and_answered(wor
     ]
     assert (record["result"], record["target"]) == ("succeeded", None)
     people = [{"subject": user(world, "dana")}, {"subject": {"type": "user", "id": "alice@example.com"}}]
-    await world.olga.post(MANY, {"action": {"name": "x" * 256}, "resource": RESEARCH, "evaluations": people})
+    await world.olga.post(MANY, {"action": {"name": "é" * 256}, "resource": RESEARCH, "evaluations": people})
     [record] = await world.records("admin_evaluate_all_policy")
     assert [change["field"] for change in record["changes"]] == ["evaluations/0", "evaluations/1"]
+    assert len(record["changes"][0]["new"]["action"].encode()) <= 256
     assert "alice" not in str(record["changes"]), "who is unknown here may be somebody elsewhere"
     await world.olga.post(ACTIONS, asking(world))
     [record] = await world.records("admin_search_actions_policy")
