@@ -75,15 +75,8 @@ class Town:
 @asynccontextmanager
 async def town(world: World) -> AsyncIterator[Town]:
     root, lab = world.root, world.places.lab
-    await world.app.policy.use(
-        edited(
-            world,
-            domain="p, banned, domain, user, lookup, deny",
-            project="p, banned, project, user, search, deny",
-            user="p, banned, user, keypair, create, deny\np, owner, user, user, delete, deny",
-            roles="banned: {bindable: [admin, domain, project], sentence: Is kept from some things.}\n",
-        )
-    )
+    roles = "banned: {bindable: [admin, domain, project], sentence: Is kept from some things.}\n"
+    await world.app.policy.use(edited(world, roles=roles))
     people = {name: world.id(name) for name in world.personas}
     for name in ("outcast", "idle", "gone"):
         people[name] = (await world.newcomer(name)).id
@@ -103,6 +96,15 @@ async def town(world: World) -> AsyncIterator[Town]:
     closed = await world.project("closed")
     await root.delete(f"/admin/projects/{closed}")
     world.app.directory.forget("*")
+    # What is denied to root, too, is denied once root has put everybody in their place (law 5).
+    await world.app.policy.use(
+        edited(
+            world,
+            domain="p, banned, domain, user, lookup, deny",
+            project="p, banned, project, user, search, deny",
+            user="p, banned, user, keypair, create, deny\np, owner, user, user, delete, deny",
+        )
+    )
     places = [
         Place(ScopeType.ADMIN, ""),
         Place(ScopeType.DOMAIN, "research"),
