@@ -51,6 +51,18 @@ class Output(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
+class Foreign(Input):
+    """What a caller sends by a protocol of others. What is not known may be of a later version, and is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Sparse(Output):
+    """What such a caller receives: over REST a field that is null is not there."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+
 class Nothing(Input):
     """The input of an operation that needs none."""
 

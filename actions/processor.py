@@ -367,7 +367,8 @@ def _parse(spec: Spec, given: bytes | Mapping[str, object] | ChamberlainError) -
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         if faults[0]["type"] == "json_invalid":
             raise BadRequest("The body is not JSON.", reason="malformed-json") from None
-        raise Invalid(
+        refusal = BadRequest if spec.foreign else Invalid
+        raise refusal(
             "The input is not valid.",
             errors=[
                 Fault("/" + "/".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, "))

@@ -172,6 +172,8 @@ class ActionSpec(Generic[In, Out]):
     """Of a batch: the spec of what is done to each of its items."""
     internal: bool = False
     """Served on no surface: only system principals run it, inside the server."""
+    foreign: bool = False
+    """It speaks a protocol of others, which knows but one answer to an input that is not as it should be: 400."""
 
     @cached_property
     def name(self) -> str:

@@ -28,7 +28,7 @@ from audit.record import new_id
 from audit.redaction import Sealer
 from audit.writer import GroupCommitLog
 from server.folder_memory import FolderMemory
-from server.http import key_set, rest
+from server.http import authzen_metadata, key_set, rest
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
@@ -256,7 +256,13 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
     health = _health(app, draining)
     described = Described.of(document(ALL_SPECS, VERSION))
     explorer = Route(GRAPHQL, Explorer(authenticated))
-    ungoverned = [*health.routes(), *described.routes(), key_set.route(app.directory), explorer]
+    ungoverned = [
+        *health.routes(),
+        *described.routes(),
+        key_set.route(app.directory),
+        authzen_metadata.route(settings.public_url),
+        explorer,
+    ]
     outer: ASGIApp = Paths([*ungoverned, *open_to_all, Mount("", app=authenticated)])
     for layer in (
         Middleware(LimitsMiddleware, max_body=settings.max_body),

@@ -41,6 +41,15 @@ def _database_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _public_url(url: str) -> str:
+    parts = urlsplit(url)
+    named = bool(parts.hostname) and parts.port != 0 and parts.username is None
+    if parts.scheme not in ("https", "http") or not named or url != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("is no address like https://api.example.org, without a path and without a slash at the end")
+    return url
+
+
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 
 
@@ -87,6 +96,9 @@ class Settings(BaseSettings):
     )
     http_host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
     http_port: Port = Field(default=8080, description="Its port; 0: any that is free.")
+    public_url: PublicUrl | None = Field(
+        default=None, description="Where clients reach the API, such as https://api.example.org; it says so of itself."
+    )
     metrics_host: str = Field(default="127.0.0.1", description="The address that /metrics listens on.")
     metrics_port: Port = Field(default=9090, description="Its port; 0: any that is free.")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(

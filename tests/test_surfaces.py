@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from actions.directory import OWNER
 from actions.entities import ALL_SPECS
 from actions.entities.audit_record import AUDIT_RECORD
+from actions.model import Sparse
 from actions.query import Page
 from actions.standard import Spec
 from actions.vocabulary import SEARCH, ScopeType
@@ -242,11 +243,20 @@ async def test_both_surfaces_tell_a_persona_the_same(world: World, persona: str)
             else:
                 assert spec.operation.reads, f"{persona} was thought not to hold {spec.name}"
                 expected = connection(rest, spec) if spec.operation == SEARCH else spelled(rest, field_of(spec).type)
-                assert told == (200, expected, []), spec.name
+                found = _without_null(told.told) if issubclass(spec.output, Sparse) else told.told
+                assert (told.status, found) == (200, expected), spec.name
             seen[told.status] = seen.get(told.status, 0) + 1
     assert seen[404] > 10
     assert seen.get(200, 0) > 2 or persona == "nobody"
     assert seen.get(403, 0) > 10 or persona == "root"
+
+
+def _without_null(told: Any) -> Any:
+    if isinstance(told, list):
+        return [_without_null(part) for part in told]
+    if not isinstance(told, dict):
+        return told
+    return {name: _without_null(part) for name, part in told.items() if part is not None}
 
 
 HERE, NOWHERE = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))

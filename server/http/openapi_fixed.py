@@ -267,5 +267,23 @@ FIXED: Mapping[str, Schema] = {
             )
         },
     ),
+    "GET /.well-known/authzen-configuration": _plain(
+        "server_authzen",
+        "Tell where the AuthZEN endpoints are.",
+        {
+            200: (
+                "The metadata of a policy decision point (AuthZEN Authorization API 1.0).",
+                _JSON,
+                _object(
+                    policy_decision_point=_TEXT,
+                    access_evaluation_endpoint=_TEXT,
+                    access_evaluations_endpoint=_TEXT,
+                    search_subject_endpoint=_TEXT,
+                    search_resource_endpoint=_TEXT,
+                    search_action_endpoint=_TEXT,
+                ),
+            )
+        },
+    ),
 }
 """The routes of no action, as in ``tests/golden/ungoverned.txt``; and that of many."""

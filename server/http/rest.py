@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from actions.action import Address, AnyAction
 from actions.errors import BadRequest, ChamberlainError, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
+from actions.model import Sparse
 from actions.standard import Spec
 from actions.vocabulary import CREATE, PURGE, ScopeType
 from server.http.actions import Executes, Raw, action_of
@@ -73,7 +74,7 @@ class Resource:
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         if created and (key := getattr(result, "id", None)):
             headers.append((b"location", f"{scope['path'].rstrip('/')}/{key}".encode()))
-        answer = result.__pydantic_serializer__.to_json(result)
+        answer = result.__pydantic_serializer__.to_json(result, exclude_none=isinstance(result, Sparse))
         headers.append((b"content-length", str(len(answer)).encode()))
         await send({"type": "http.response.start", "status": 201 if created else 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer})

@@ -33,9 +33,11 @@ from server.repositories.policy_people import PolicyPeopleRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
+from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.audit_records import AuditRecordService
+from server.services.authzen import AuthZenService
 from server.services.base import Service
 from server.services.chosen_policy import ChosenPolicy
 from server.services.domains import DomainService
@@ -49,6 +51,7 @@ from server.services.policy_diff import PolicyDiffService
 from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
 from server.services.policy_explain import PolicyExplainService
 from server.services.policy_gate import PolicyGate
+from server.services.policy_questions import PolicyQuestionService
 from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
@@ -84,7 +87,7 @@ def build(
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
-    keys = SigningKeyRepository()
+    keys, standings = SigningKeyRepository(), StandingRepository()
     return pair(
         DomainService(DomainRepository(), users),
         ProjectService(ProjectRepository()),
@@ -100,6 +103,9 @@ def build(
         PolicyCaseService(chosen),
         PolicyUsageService(DecisionRepository(), chosen),
         PolicyExplainService(PolicyPeopleRepository(), chosen),
+        PolicyService(PolicyRepository(), chosen),
+        PolicyQuestionService(standings, chosen),
+        AuthZenService(standings, chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

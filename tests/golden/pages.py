@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from starlette.routing import Mount, Route, Router
 
+from actions.authorization import analysis
+from actions.authorization.answers import Verdict
 from actions.authorization.difference import difference
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import parse, read_folder
@@ -56,6 +58,7 @@ AFTER = Sketch(
 """Two policies with every kind of difference between them."""
 METRICS_ROUTES = ("GET /livez", "GET /metrics")
 """What the supervisor serves on the port for metrics, where there is nothing else."""
+_MARKS = {Verdict.ALLOW: "+", Verdict.DENY: "-", Verdict.NONE: "."}
 
 
 def catalogue() -> str:
@@ -77,25 +80,19 @@ def catalogue() -> str:
 
 def matrix() -> str:
     """One row for each cell of the vocabulary, one column for each role, with the shipped policy's answer."""
-    index = shipped()
-    roles = list(index.roles)
+    told = analysis.matrix(shipped())
     lines = [
         "# What each role may do in the shipped policy: + allowed, - denied by a rule, . denied by default.",
         "# A role counts in the scope where it is bound and in those under it; here each stands for itself.",
         "",
-        *("| " * place + role for place, role in enumerate(roles)),
+        *("| " * place + column.name for place, column in enumerate(told.columns)),
     ]
     entity = None
-    for cell in sorted(index.vocabulary, key=lambda cell: (cell.entity, cell.operation, cell.scope)):
-        marks = (_mark(index, role, cell) for role in roles)
+    for row in sorted(told.rows, key=lambda row: (row.cell.entity, row.cell.operation, row.cell.scope)):
+        cell, marks = row.cell, (_MARKS[verdict] for verdict in row.verdicts)
         lines += [""] * (cell.entity != entity) + [f"{' '.join(marks)}  {cell.entity} {cell.operation} ({cell.scope})"]
         entity = cell.entity
     return _text(lines)
-
-
-def _mark(index: PolicyIndex, role: str, cell: Any) -> str:
-    decision = index.decide(frozenset({role}), cell)
-    return "+" if decision.allowed else "-" if decision.rule else "."
 
 
 def ungoverned() -> str:

@@ -113,6 +113,10 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
     spec = spec.each or spec
     name = f"n{uuid.uuid4().hex[:12]}"
     new_user: dict[str, object] = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    asked: dict[str, object] = {
+        "subject": {"type": "user", "id": str(about)},
+        "resource": {"type": "user", "id": str(about)},
+    }
     roles = ("superadmin", "domain_admin", "domain_member", "project_member", "auditor")
     inputs: dict[str, list[dict[str, object]]] = {
         "WhoCouldQuestion": [{"action": "domain_user", "scope": "domain:research", "at": "2026-01-01T00:00:00Z"}],
@@ -143,6 +147,14 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "UnusedQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"days": 1}],
         "LogQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"records": 100}],
         "PolicyExplanation": [{"principal": f"user:{about}", "action": "user_user", "scope": f"user:{about}"}],
+        "WhoCanQuestion": [{"action": "domain_search_users"}, {"action": "admin:user:get", "scope": "admin"}],
+        "WhatCanQuestion": [{"principal": "superadmin"}, {"principal": f"user:{about}"}],
+        "MatrixQuestion": [{}, {"scope": f"domain:{domain}"}],
+        "AccessEvaluation": [{**asked, "action": {"name": "user_user"}}],
+        "AccessEvaluations": [{**asked, "evaluations": [{"action": {"name": "user_user"}}]}],
+        "SubjectSearch": [{**asked, "subject": {"type": "user"}, "action": {"name": "user_user"}}],
+        "ResourceSearch": [{**asked, "resource": {"type": "user"}, "action": {"name": "user_user"}}],
+        "ActionSearch": [asked],
         "Activation": [{"reason": "to see what happens"}],
         "CaseQuestion": [{}, {"coverage": True, "mutation": True}],
         "Rollback": [{"reason": "to see what happens"}],

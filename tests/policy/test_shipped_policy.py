@@ -20,6 +20,8 @@ INDEX = index_of(SHIPPED, VOCABULARY)
 PEOPLE = frozenset(name for name, role in INDEX.roles.items() if not role.system)
 LOOKING = {"get", "search", "lookup"}
 READING_THE_LOG = {"audit_record", "replay"}
+ASKING = {"evaluate"}
+"""What tells of the policy alone, and no more than yes or no."""
 INTERNAL = {spec.permission for spec in ALL_SPECS if spec.internal}
 
 
@@ -78,23 +80,22 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
     }
 
 
-@pytest.mark.parametrize(("role", "also"), [("auditor", {"replay"}), ("monitor", set())])
+@pytest.mark.parametrize(("role", "also"), [("auditor", {"replay", *ASKING}), ("monitor", set())])
 def test_those_who_look_on_change_nothing(role: str, also: set[str]) -> None:
     assert {cell.rpartition(":")[2] for cell in words(role)} == LOOKING | also
 
 
 def test_auditors_read_everything_but_what_is_seen_by_oneself_alone() -> None:
     ones_own = {"user:project:get", "user:project:search"}
-    assert (
-        words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in LOOKING | READING_THE_LOG} - ones_own
-    )
+    operations = LOOKING | READING_THE_LOG | ASKING
+    assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in operations} - ones_own
 
 
 CREDENTIALS = {"keypair", "login", "signing_key"}
 
 
 def test_monitors_see_no_credentials_and_not_what_anybody_did() -> None:
-    kept_from = CREDENTIALS | READING_THE_LOG
+    kept_from = CREDENTIALS | READING_THE_LOG | ASKING
     assert words("monitor") == {cell for cell in words("auditor") if not kept_from & set(cell.split(":"))}
 
 

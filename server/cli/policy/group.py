@@ -10,6 +10,7 @@ from server.cli.policy import (
     explain,
     history,
     keygen,
+    matrix,
     replay,
     rollback,
     sign,
@@ -18,6 +19,8 @@ from server.cli.policy import (
     upload,
     verify,
     versions,
+    what_can,
+    who_can,
     who_could,
 )
 
@@ -25,6 +28,9 @@ policy = command_group("The policy files: check, test, ask, compare, and see wha
 policy.command("check")(check.command)
 policy.command("test")(test.command)
 policy.command("explain")(explain.command)
+policy.command("who-can")(who_can.command)
+policy.command("what-can")(what_can.command)
+policy.command("matrix")(matrix.command)
 policy.command("diff")(diff.command)
 policy.command("replay")(replay.command)
 policy.command("versions")(versions.command)
