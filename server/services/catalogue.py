@@ -103,7 +103,6 @@ def build(
         PolicyCaseService(chosen),
         PolicyUsageService(DecisionRepository(), chosen),
         PolicyExplainService(PolicyPeopleRepository(), chosen),
-        PolicyService(PolicyRepository(), chosen),
         PolicyQuestionService(standings, chosen),
         AuthZenService(standings, chosen),
         InstallationService(InstallationRepository(), passwords, ring),
