@@ -48,7 +48,7 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
-from server.policy import ActivePolicy, FolderWatch, folder_note
+from server.policy import ActivePolicy, FolderNote, FolderWatch
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
@@ -260,6 +260,8 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
 
 
 def _health(app: Application, draining: asyncio.Event) -> Health:
+    note = FolderNote(app.settings.policy_dir)
+
     async def serving() -> str:
         if draining.is_set():
             raise Unready("the server is stopping")
@@ -289,7 +291,7 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
     async def folder() -> str:
         try:
             active = await active_digest(app.database)
-            return await asyncio.to_thread(folder_note, app.settings.policy_dir, app.policy.current(), active)
+            return await note.tell(app.policy.current(), active)
         except ValueError as error:
             raise Unready(str(error)) from error
         except ChamberlainError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from actions.authorization.check import check_in_subprocess
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import PolicySource, parse, read_folder
 from actions.authorization.watch import candidates
@@ -21,9 +22,13 @@ from actions.errors import ChamberlainError, Conflict
 from server.http.metrics import Metrics
 from server.repositories.channel import Channel
 from server.repositories.database import Database
-from server.repositories.policies import active_files, earlier_digests, stored_files
+from server.repositories.policies import active_digest, active_files, earlier_digests, stored_files
 
 Publish = Callable[[PolicySource, str], Awaitable[None]]
+LARGE = 32 * 1024
+"""Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
+at most, a part of what starting a process takes."""
+_COMPILE_SECONDS = 30.0
 
 
 class NoPolicy(RuntimeError):
@@ -48,6 +53,8 @@ class ActivePolicy:
 
     async def load(self) -> bool:
         """Load the active version from the database, unless it is the one in force. False: there is none."""
+        if self._index is not None and await active_digest(self._database) == self._index.digest:
+            return True  # its files may be many, and are not read for nothing
         stored = await active_files(self._database)
         if stored is None:
             return False
@@ -104,7 +111,7 @@ class ActivePolicy:
 
     async def use(self, source: PolicySource) -> None:
         """Decide by this version from now on. Raises ``ValueError`` when its files have errors."""
-        index = await asyncio.to_thread(compiled, source)
+        index = await compiled(source)
         self._index, self.source = index, source
         self._metrics.policy_loaded(index.digest, time.time())
         self._log.info("policy in force", policy=index.digest)
@@ -133,10 +140,23 @@ class ActivePolicy:
             self._moved.set()
 
 
-def compiled(source: PolicySource) -> PolicyIndex:
-    """The index of stored or read files. Raises ``ValueError`` when they have errors."""
+async def compiled(source: PolicySource) -> PolicyIndex:
+    """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with the
+    first of their errors. Should the other process fail, it is made here after all: late answers are better than an old policy."""
+    if sum(map(len, source.files.values())) >= LARGE:
+        try:
+            return await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS)
+        except NotCompiled as error:
+            structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
+    return await asyncio.to_thread(_compiled_here, source)
+
+
+def _compiled_here(source: PolicySource) -> PolicyIndex:
     vocabulary = whole_vocabulary()
-    return compile(parse(source, vocabulary), vocabulary, source.digest)
+    parsed = parse(source, vocabulary)
+    if parsed.errors:
+        raise ValueError(str(parsed.errors[0]))
+    return compile(parsed, vocabulary, source.digest)
 
 
 async def checked(source: PolicySource, active: PolicySource | None) -> None:
@@ -185,18 +205,40 @@ class FolderWatch:
             self._log.warning("policy candidate refused", policy=source.digest, findings=[error.detail])
 
 
-def folder_note(folder: Path, deciding: PolicyIndex, active: str | None) -> str:
+class FolderNote:
     """How the folder, what this process decides by and the active digest stand to one another, for ``/readyz``.
 
-    Raises ``ValueError`` with what is wrong.
+    What is found of a folder's contents is remembered: a probe may come every second.
     """
-    if active != deciding.digest:
-        pointed = active[:12] if active else "none"
-        raise ValueError(f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here")
-    source = read_folder(folder)
-    if source.digest == active:
-        return f"the folder is the active version {active[:12]}"
-    errors = parse(source, whole_vocabulary()).errors
-    if errors:
-        raise ValueError(f"the folder cannot be used: {errors[0]}")
-    raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._looking = asyncio.Lock()
+        self._looked_at = ""
+        self._error: str | None = None
+
+    async def tell(self, deciding: PolicyIndex, active: str | None) -> str:
+        """Raises ``ValueError`` with what is wrong."""
+        if active != deciding.digest:
+            pointed = active[:12] if active else "none"
+            raise ValueError(
+                f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here"
+            )
+        async with self._looking:
+            source = await asyncio.to_thread(read_folder, self._folder)
+            if source.digest == active:
+                return f"the folder is the active version {active[:12]}"
+            if source.digest != self._looked_at:
+                self._error = await _first_error(source)
+                self._looked_at = source.digest
+        if self._error:
+            raise ValueError(f"the folder cannot be used: {self._error}")
+        raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
+
+
+async def _first_error(source: PolicySource) -> str | None:
+    try:
+        await compiled(source)
+    except ValueError as error:
+        return str(error)
+    return None

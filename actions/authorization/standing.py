@@ -56,7 +56,7 @@ class Standing:
         for decision in decisions:
             if decision.allowed:
                 return decision
-        return Decision(False, None, self.index.digest, tuple(sorted(self.roles_in(lineage))))
+        return Decision(False, None, self.index.digest)
 
     def may_do_anything(self, lineage: Lineage) -> bool:
         """Whether anything at all is allowed at the scope, or in a scope under it (law 6)."""
