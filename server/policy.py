@@ -142,7 +142,10 @@ class ActivePolicy:
 
 async def compiled(source: PolicySource) -> PolicyIndex:
     """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with the
-    first of their errors. Should the other process fail, it is made here after all: late answers are better than an old policy."""
+    first of their errors.
+
+    Should the other process fail, it is made here after all: late answers are better than an old policy.
+    """
     if sum(map(len, source.files.values())) >= LARGE:
         try:
             return await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS)

@@ -8,8 +8,9 @@ import asyncio
 import base64
 import contextlib
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actions.authorization.source import PolicySource
@@ -22,7 +23,7 @@ COURTESY = 10
 class Ended:
     """How a process ended, and what it wrote."""
 
-    code: int | None
+    code: int
     answer: bytes
     complaint: bytes
 
@@ -35,19 +36,31 @@ class Ended:
 async def run_aside(module: str, *arguments: str, request: bytes, timeout_s: float) -> Ended:
     """Run a module of ours on a request. Raises ``TimeoutError`` after ``timeout_s`` seconds, when it has been ended,
     and ``OSError`` when no process could be started."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdin=pipe, stdout=pipe, stderr=pipe
-    )
+    process = await asyncio.to_thread(_started, [sys.executable, "-m", module, *arguments])
+    try:
+        return await asyncio.to_thread(_ended, process, request, timeout_s)
+    finally:
+        if process.poll() is None:  # whoever waited for it does so no longer
+            process.kill()
+
+
+def _started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """In a thread, by ``subprocess``: where the event loop is uvloop's, a process of its own making copies all page
+    tables of a large worker first, and everything waits for that."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
     with contextlib.suppress(OSError):  # it has ended already, or this machine has it otherwise
         os.setpriority(os.PRIO_PROCESS, process.pid, COURTESY)
-    try:
-        async with asyncio.timeout(timeout_s):
-            answer, complaint = await process.communicate(request)
-    finally:
-        if process.returncode is None:
+    return process
+
+
+def _ended(process: "subprocess.Popen[bytes]", request: bytes, timeout_s: float) -> Ended:
+    with process:
+        try:
+            answer, complaint = process.communicate(request, timeout_s)
+        except subprocess.TimeoutExpired:
             process.kill()
-            await process.wait()
+            raise TimeoutError from None
     return Ended(process.returncode, answer, complaint)
 
 

@@ -97,7 +97,7 @@ class _Editor:
                 self._edits += 1
                 self._edited.write_text(f"{self._whole}# edit {self._edits}\n")
                 started = loop.time()
-                while (now := await self._deciding(client)) == before:
+                while (now := await self._deciding(client)) == before:  # noqa: ASYNC110
                     await asyncio.sleep(_POLL)
                 self.taken.append(loop.time() - started)
                 before = now
