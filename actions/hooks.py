@@ -34,12 +34,18 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsedThing:
-    """A thing that the input named, and what the policy said of using it (law 4)."""
+    """A thing that the input named, and what the policy said of using it (law 4).
+
+    ``held`` is what it was decided with: for each scope of the thing's lineage its type and the roles that counted
+    there. None where there is no such thing, and so nothing was decided.
+    """
 
     field: str
     entity: str
     key: str
     decision: Decision | None
+    operation: str
+    held: tuple[tuple[str, frozenset[str]], ...] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from actions.action import (
     RoleBinding,
 )
 from actions.authorization.index import PolicyIndex
-from actions.authorization.standing import Standing
+from actions.authorization.standing import Standing, decide_along
 from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, implied_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
@@ -290,8 +290,9 @@ class Processor(Generic[Unit]):
             if (value := getattr(given, name)) is None:
                 continue
             lineage = await self._directory.locate(use.entity, str(value))
-            decision = standing.decide_anywhere(lineage, use.entity, use.operation) if lineage else None
-            outcome.uses.append(UsedThing(name, use.entity, str(value), decision))
+            held = standing.roles_along(lineage) if lineage else None
+            decision = decide_along(standing.index, held, use.entity, use.operation) if held else None
+            outcome.uses.append(UsedThing(name, use.entity, str(value), decision, use.operation, held))
             if lineage is None or lineage.deleted or decision is None or not decision.allowed:
                 raise Invalid(
                     "The input refers to something that does not exist, or that you may not use.",

@@ -59,6 +59,7 @@ from server.services.catalogue import build
 from server.services.chosen_policy import ChosenPolicy
 from server.services.keypairs import sealed_purpose
 from server.settings import Settings
+from server.shadow import Shadow
 from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
 
@@ -76,6 +77,7 @@ class Application:
     channel: Channel
     directory: CachedDirectory
     policy: ActivePolicy
+    shadow: Shadow
     processor: Processor[Unit]
     log: GroupCommitLog
     failures: AuthenticationLog
@@ -111,6 +113,7 @@ class Application:
             self.log,
             self.failures,
             self.uses,
+            self.shadow,
             self.internally,
             housekeeper=housekeeper,
             signing_key_life=terms_of(self.settings).signing_key,
@@ -118,9 +121,10 @@ class Application:
 
     @asynccontextmanager
     async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
-        """The background work of a worker: following the policy, sweeping, and, in one of them, watching the folder."""
+        """The background work of a worker: following the policy and its shadow, sweeping, and, in one of them, watching
+        the folder."""
         sweeper = self.sweeper(housekeeper=housekeeper)
-        works = [self.policy.follow(self.channel), sweeper.run()]
+        works = [self.policy.follow(self.channel), self.shadow.follow(self.channel), sweeper.run()]
         if housekeeper:
             settings = self.settings
             watch = FolderWatch(
@@ -177,7 +181,8 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         recorder = Recorder(sealer, log, lane)
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics)
-        hooks = (Monitoring(metrics), recorder)
+        shadow = Shadow(database, metrics)
+        hooks = (Monitoring(metrics), shadow, recorder)
         throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
         catalogue = build(passwords, ring, terms_of(settings), throttle, chosen)
@@ -193,6 +198,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             channel,
             directory,
             policy,
+            shadow,
             processor,
             log,
             AuthenticationLog(sealer, log, lane),

@@ -1,21 +1,20 @@
 """Checking a candidate policy in a process of its own: parse, compile, and ask stock Casbin for a second opinion.
 
-``python -m actions.authorization.check FOLDER`` prints one JSON object and ends with 0 (good), 1 (found something) or 2
-(could not run). The server calls ``check_in_subprocess``, which hands the bytes over on standard input, so what was
-checked is what will be stored. This module knows no database and activates nothing.
+The server calls ``check_in_subprocess``, which hands the bytes and the vocabulary over on standard input, so what was
+checked is what will be stored. That process prints one JSON object and ends with 0 (good), 1 (found something) or 2
+(could not run). This module knows no entity and no database, and activates nothing.
 """
 
 import json
 import sys
 import traceback
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from actions.authorization.aside import packed_files, run_aside, unpacked_files
 from actions.authorization.index import compile
 from actions.authorization.rules import Finding, Severity
-from actions.authorization.source import PolicySource, parse, read_folder
+from actions.authorization.source import PolicySource, parse
 from actions.vocabulary import Permission, Vocabulary
 
 
@@ -104,30 +103,19 @@ async def check_in_subprocess(
 
 
 def main(arguments: list[str]) -> int:
-    """The command line: a folder, or ``-`` for a request on standard input; ``--exhaustive`` asks Casbin everything."""
-    exhaustive = "--exhaustive" in arguments
-    places = [argument for argument in arguments if argument != "--exhaustive"]
-    if len(places) != 1 or (places[0].startswith("-") and places[0] != "-"):
-        sys.stderr.write("usage: python -m actions.authorization.check [--exhaustive] FOLDER\n")
+    """The process of a check: ``-``, and a request on standard input."""
+    if arguments != ["-"]:
+        sys.stderr.write("usage: python -m actions.authorization.check - < REQUEST\n")
         return 2
-    if places[0] == "-":
-        request = json.load(sys.stdin)
-        old = request["changed_from"]
-        vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
-        result = check(
-            unpacked_files(request["files"]),
-            vocabulary,
-            changed_from=unpacked_files(old) if old else None,
-            budget_s=request["budget_s"],
-            exhaustive=exhaustive,
-        )
-    else:
-        from actions.entities import whole_vocabulary
-
-        if not Path(places[0]).is_dir():
-            sys.stderr.write(f"{places[0]} is not a folder\n")
-            return 2
-        result = check(read_folder(Path(places[0])), whole_vocabulary(), exhaustive=exhaustive)
+    request = json.load(sys.stdin)
+    old = request["changed_from"]
+    vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
+    result = check(
+        unpacked_files(request["files"]),
+        vocabulary,
+        changed_from=unpacked_files(old) if old else None,
+        budget_s=request["budget_s"],
+    )
     sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
     return result.exit_code
 

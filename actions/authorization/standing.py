@@ -13,6 +13,28 @@ from actions.authorization.index import PolicyIndex
 from actions.directory import OWNER
 from actions.vocabulary import Permission
 
+RolesAlong = tuple[tuple[str, frozenset[str]], ...]
+"""For each scope of a lineage, narrowest first: its type, and the roles that count there."""
+
+
+def decide_along(index: PolicyIndex, held: RolesAlong, entity: str, operation: str) -> Decision:
+    """Whether an operation is allowed in some scope of a lineage, and denied by name in none (law 4).
+
+    The rule named is the deny, else the narrowest scope's allow.
+    """
+    decisions = []
+    for scope, roles in held:
+        permission = Permission(scope, entity, operation)
+        if permission in index.vocabulary:
+            decisions.append(index.decide(roles, permission))
+    for decision in decisions:
+        if decision.rule and not decision.allowed:
+            return decision
+    for decision in decisions:
+        if decision.allowed:
+            return decision
+    return Decision(False, None, index.digest)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -41,22 +63,15 @@ class Standing:
         return self.index.allowed_cells(self.roles_in(lineage), lineage.scope.type)
 
     def decide_anywhere(self, lineage: Lineage, entity: str, operation: str) -> Decision:
-        """Whether the operation is allowed in some scope of a thing's lineage, and denied by name in none (law 4).
+        """Whether the operation is allowed in some scope of a thing's lineage, and denied by name in none (law 4)."""
+        return decide_along(self.index, self.roles_along(lineage), entity, operation)
 
-        The rule named is the deny, else the narrowest scope's allow.
-        """
-        decisions = []
-        for depth, scope in enumerate(lineage.scopes):
-            permission = Permission(scope.type.value, entity, operation)
-            if permission in self.index.vocabulary:
-                decisions.append(self.decide(Lineage(lineage.scopes[depth:], lineage.deleted), permission))
-        for decision in decisions:
-            if decision.rule and not decision.allowed:
-                return decision
-        for decision in decisions:
-            if decision.allowed:
-                return decision
-        return Decision(False, None, self.index.digest)
+    def roles_along(self, lineage: Lineage) -> RolesAlong:
+        """The roles that count in a scope and in each that contains it: all that ``decide_along`` needs to know."""
+        return tuple(
+            (scope.type.value, self.roles_in(Lineage(lineage.scopes[depth:], lineage.deleted)))
+            for depth, scope in enumerate(lineage.scopes)
+        )
 
     def may_do_anything(self, lineage: Lineage) -> bool:
         """Whether anything at all is allowed at the scope, or in a scope under it (law 6)."""

@@ -9,6 +9,7 @@ from actions.entities import (
     keypair,
     login,
     policy,
+    policy_shadow,
     project,
     role_binding,
     signing_key,
@@ -26,6 +27,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *signing_key.SPECS,
     *role_binding.SPECS,
     *policy.SPECS,
+    *policy_shadow.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )

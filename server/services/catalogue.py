@@ -26,6 +26,7 @@ from server.repositories.installation import InstallationRepository
 from server.repositories.keypairs import KeypairRepository
 from server.repositories.logins import LoginRepository
 from server.repositories.policies import PolicyRepository
+from server.repositories.policy_shadow import PolicyShadowRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
@@ -39,6 +40,7 @@ from server.services.installation import InstallationService
 from server.services.keypairs import KeypairService
 from server.services.logins import LoginService
 from server.services.policies import PolicyService
+from server.services.policy_shadow import PolicyShadowService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
@@ -81,6 +83,7 @@ def build(
         SigningKeyService(keys, ring, terms),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), chosen),
+        PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

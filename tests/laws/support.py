@@ -37,6 +37,8 @@ KEPT = (
     "role_binding",
     "policy_version",
     "policy_activation",
+    "policy_shadow",
+    "policy_shadow_difference",
 )
 """Every table that an action changes, the log's and the signatures' apart."""
 _COUNTERS = {"num_queries", "last_used"}
@@ -133,6 +135,8 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "NewRoleBinding": [{"user_id": str(about), "role": role} for role in roles],
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
         "Activation": [{"reason": "to see what happens"}],
+        "ShadowReason": [{"reason": "to see what would happen"}],
+        "ShadowQuestion": [{}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},
