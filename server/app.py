@@ -181,7 +181,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         recorder = Recorder(sealer, log, lane)
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics)
-        shadow = Shadow(database, metrics)
+        shadow = Shadow(database, policy.stored, metrics)
         hooks = (Monitoring(metrics), shadow, recorder)
         throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)

@@ -15,7 +15,6 @@ import structlog
 
 from actions.action import Decision
 from actions.authorization.index import PolicyIndex
-from actions.authorization.source import PolicySource
 from actions.authorization.standing import decide_along
 from actions.entities.policy_shadow import SPECS, TALLY
 from actions.errors import ChamberlainError
@@ -26,8 +25,8 @@ from server.http.metrics import Metrics
 from server.policy import compiled
 from server.repositories.channel import Channel
 from server.repositories.database import Database
-from server.repositories.policies import stored_files
 from server.repositories.policy_shadow import running_shadow
+from server.services.chosen_policy import ReadStored
 
 TALLYING = next(spec for spec in SPECS if spec.operation == TALLY)
 KINDS_AT_MOST = 1_000
@@ -93,8 +92,9 @@ class _Running:
 class Shadow:
     """A ``Hook``. ``follow`` finds out what is shadowed; ``take`` hands over what was seen."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, stored: ReadStored, metrics: Metrics) -> None:
         self._database = database
+        self._stored = stored
         self._metrics = metrics
         self._running: _Running | None = None
         self._seen: dict[UUID, Counts] = {}
@@ -145,7 +145,7 @@ class Shadow:
         self._metrics.shadowed(None)
         if wanted is not None:
             shadow, digest = wanted
-            candidate = await compiled(PolicySource(await stored_files(self._database, digest)))
+            candidate = await compiled(await self._stored(digest))
             self._running = _Running(shadow, candidate)
             self._metrics.shadowed(digest)
             self._log.info("shadow begun", policy=digest)
