@@ -26,8 +26,8 @@ ALL_SPECS: tuple[Spec, ...] = (
     *login.SPECS,
     *signing_key.SPECS,
     *role_binding.SPECS,
-    *policy.SPECS,
     *policy_shadow.SPECS,
+    *policy.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
 )
