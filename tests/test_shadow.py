@@ -14,12 +14,13 @@ from actions.authorization.source import PolicySource
 from server.app import Application, application
 from server.http.metrics import Metrics
 from server.shadow import KINDS_AT_MOST, TALLYING, Shadow
-from tests.laws.support import edited
+from tests.laws.support import edited, spec_named
 from tests.stored_policies import UNUSABLE, planted
 from tests.world.counted import registry
 from tests.world.world import World
 
 SEARCH = "p, domain_member, domain, user, search, allow"
+TAILING = spec_named("admin_tail_audit_record")
 REASON = {"reason": "to see whom it touches"}
 
 
@@ -115,6 +116,14 @@ async def test_a_batch_is_compared_once_and_each_thing_that_its_items_name(world
     await world.dana.post("/domains/research/users/batch_update", {"items": items})
     (found,) = (await report(world))["differences"]
     assert (found["cell"]["operation"], found["count"], found["gain"]) == ("update", 1, False)
+
+
+async def test_a_stream_is_compared_once_when_it_opens(world: World) -> None:
+    await shadowed(world, edited(world, without="p, system_operator,"))
+    async with world.app.following(TAILING, "system:operator", {"count": 1}) as parts:
+        assert await anext(parts)
+    (found,) = (await report(world))["differences"]
+    assert (found["cell"]["operation"], found["count"], found["gain"]) == ("tail", 1, False)
 
 
 async def test_a_candidate_that_fails_affects_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
