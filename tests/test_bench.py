@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_a_quick_run_measures_everything_and_writes_its_rows(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--workers", "1", "--output", str(output)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stderr
     rows: list[dict[str, Any]] = json.loads(output.read_text())
     assert all(row.keys() == {"name", "value", "unit", "floor", "met"} for row in rows)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli.exits import command_group, exits
-from server.cli.output import CannotRun, Format, plain_console, show_json, show_table
+from server.cli.output import CannotRun, Format, plain_console, show_json, show_table, unsteered
 
 if TYPE_CHECKING:
     from actions.entities.policy_shadow import PolicyShadow, ShadowReport
@@ -121,10 +121,10 @@ def _stored(candidate: str, endpoint: str | None) -> str:
 def _tell(told: "PolicyShadow") -> None:
     console = plain_console()
     since = f"since {told.started_at:%Y-%m-%d %H:%M:%S} UTC by {told.started_by}"
-    console.print(f"shadow of {told.candidate[:12]}, {since}: {told.reason}", markup=False)
+    console.print(unsteered(f"shadow of {told.candidate[:12]}, {since}: {told.reason}"), markup=False, soft_wrap=True)
     if told.ended_at is not None:
         ended = f"ended {told.ended_at:%Y-%m-%d %H:%M:%S} UTC by {told.ended_by}"
-        console.print(f"{ended}: {told.ended_reason}", markup=False)
+        console.print(unsteered(f"{ended}: {told.ended_reason}"), markup=False, soft_wrap=True)
 
 
 def _tell_report(told: "ShadowReport") -> None:
