@@ -127,12 +127,14 @@ AnyAction = Action[BaseModel, BaseModel]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policy said. ``rule`` is ``file:line`` of the rule that decided, None for the default deny."""
+    """What the policy said. ``rule`` is ``file:line`` of the rule that decided, None for the default deny.
+
+    Nothing in it tells who asked, so whatever one rule of a version decides is one and the same decision.
+    """
 
     allowed: bool
     rule: str | None
     policy: str
-    roles: tuple[str, ...] = ()
 
 
 class Authority(Protocol):

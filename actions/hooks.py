@@ -74,6 +74,8 @@ class Outcome:
     started: float = field(default_factory=time.perf_counter)
     lineage: Lineage | None = None
     decision: Decision | None = None
+    roles: frozenset[str] = frozenset()
+    """Those that counted when it was decided."""
     uses: list[UsedThing] = field(default_factory=list)
     target: str | None = None
     target_lineage: Lineage | None = None

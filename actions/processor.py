@@ -217,7 +217,8 @@ class Processor(Generic[Unit]):
             standing = await self._standing(action.principal)
             if lineage is None or lineage.deleted:
                 raise Denied("no such scope", hidden=spec.scope_type is not ScopeType.ADMIN)
-            outcome.decision = decision = standing.decide(lineage, spec.permission)
+            outcome.roles = roles = standing.roles_in(lineage)
+            outcome.decision = decision = standing.index.decide(roles, spec.permission)
             if not decision.allowed:
                 raise _refusal(action, lineage, standing, decision.rule)
             return Permit(action, decision, lineage, standing, mint=_MINT)
@@ -274,6 +275,7 @@ class Processor(Generic[Unit]):
                     outcome.started,
                     outcome.lineage,
                     outcome.decision,
+                    outcome.roles,
                     target=key,
                     part_of=PartOf(action.id, place),
                 )

@@ -122,7 +122,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
             "allowed": decision.allowed,
             "rule": decision.rule,
             "policy": decision.policy,
-            "roles": decision.roles,
+            "roles": sorted(outcome.roles),
         }
         if decision
         else None,

@@ -49,7 +49,7 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
-from server.policy import ActivePolicy, FolderWatch, folder_note
+from server.policy import ActivePolicy, FolderNote, FolderWatch
 from server.repositories.access_history import activation_at
 from server.repositories.channel import Channel
 from server.repositories.database import Database
@@ -62,6 +62,7 @@ from server.services.chosen_policy import ChosenPolicy
 from server.services.keypairs import sealed_purpose
 from server.services.policy_gate import PolicyGate
 from server.settings import Settings
+from server.shadow import Shadow
 from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
 
@@ -79,6 +80,7 @@ class Application:
     channel: Channel
     directory: CachedDirectory
     policy: ActivePolicy
+    shadow: Shadow
     processor: Processor[Unit]
     log: GroupCommitLog
     failures: AuthenticationLog
@@ -118,6 +120,7 @@ class Application:
             self.log,
             self.failures,
             self.uses,
+            self.shadow,
             self.internally,
             housekeeper=housekeeper,
             signing_key_life=terms_of(self.settings).signing_key,
@@ -125,9 +128,10 @@ class Application:
 
     @asynccontextmanager
     async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
-        """The background work of a worker: following the policy, sweeping, and, in one of them, watching the folder."""
+        """The background work of a worker: following the policy and its shadow, sweeping, and, in one of them, watching
+        the folder."""
         sweeper = self.sweeper(housekeeper=housekeeper)
-        works = [self.policy.follow(self.channel), sweeper.run()]
+        works = [self.policy.follow(self.channel), self.shadow.follow(self.channel), sweeper.run()]
         if housekeeper:
             settings = self.settings
             memory, poll = FolderMemory(settings.data_dir), settings.policy_poll_seconds
@@ -183,7 +187,8 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         recorder = Recorder(sealer, log, lane)
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics, settings.trusted_keys)
-        hooks = (Monitoring(metrics), recorder)
+        shadow = Shadow(database, policy.stored, metrics)
+        hooks = (Monitoring(metrics), shadow, recorder)
         throttle = LoginThrottle(settings.login_failures_per_minute, settings.login_failures_burst)
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
         gate = PolicyGate(policy.trusted, policy.stored, policy.check, policy.before)
@@ -201,6 +206,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             channel,
             directory,
             policy,
+            shadow,
             processor,
             log,
             AuthenticationLog(sealer, log, lane),
@@ -274,6 +280,8 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
 
 
 def _health(app: Application, draining: asyncio.Event) -> Health:
+    note = FolderNote(app.settings.policy_dir, app.settings.trusted_keys)
+
     async def serving() -> str:
         if draining.is_set():
             raise Unready("the server is stopping")
@@ -303,10 +311,7 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
     async def folder() -> str:
         try:
             active = await active_digest(app.database)
-            policy = app.policy
-            return await asyncio.to_thread(
-                folder_note, app.settings.policy_dir, policy.current(), active, policy.trusted
-            )
+            return await note.tell(app.policy.current(), active)
         except ValueError as error:
             raise Unready(str(error)) from error
         except ChamberlainError as error:

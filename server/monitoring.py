@@ -68,7 +68,7 @@ class Monitoring:
             if isinstance(error, Unauthenticated):
                 told["cause"] = error.cause
             if isinstance(error, Denied):
-                told |= {"cause": error.cause, "roles": decision.roles if decision else None}
+                told |= {"cause": error.cause, "roles": sorted(outcome.roles) if decision else None}
         if outcome.crash is not None:
             self._log.error("action", **told, exc_info=outcome.crash)
         elif quiet:

@@ -17,8 +17,8 @@ import structlog
 
 from actions.authorization.cases import case_findings
 from actions.authorization.check import check_in_subprocess
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
 from actions.authorization.index import PolicyIndex, compile
-from actions.authorization.rules import Finding
 from actions.authorization.signing import TrustedKeys, read_signed
 from actions.authorization.source import PolicySource, parse
 from actions.authorization.watch import candidates
@@ -28,10 +28,14 @@ from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
 from server.repositories.channel import Channel
 from server.repositories.database import Database
-from server.repositories.policies import active_files, digest_before, earlier_digests, stored_files
+from server.repositories.policies import active_digest, active_files, digest_before, earlier_digests, stored_files
 
 Publish = Callable[[PolicySource, str, str | None], Awaitable[None]]
 """Makes a checked folder active: what it holds, why, and the digest that it held when it was last in force."""
+LARGE = 32 * 1024
+"""Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
+at most, a part of what starting a process takes."""
+_COMPILE_SECONDS = 30.0
 
 
 class NoPolicy(RuntimeError):
@@ -57,6 +61,8 @@ class ActivePolicy:
 
     async def load(self) -> bool:
         """Load the active version from the database, unless it is the one in force. False: there is none."""
+        if self._index is not None and await active_digest(self._database) == self._index.digest:
+            return True  # its files may be many, and are not read for nothing
         stored = await active_files(self._database)
         if stored is None:
             return False
@@ -133,7 +139,7 @@ class ActivePolicy:
 
     async def use(self, source: PolicySource) -> None:
         """Decide by this version from now on. Raises ``ValueError`` when its files have errors."""
-        index = await asyncio.to_thread(compiled, source)
+        index = await compiled(source)
         self._index, self.source = index, source
         self._metrics.policy_loaded(index.digest, time.time())
         self._log.info("policy in force", policy=index.digest)
@@ -162,10 +168,26 @@ class ActivePolicy:
             self._moved.set()
 
 
-def compiled(source: PolicySource) -> PolicyIndex:
-    """The index of stored or read files. Raises ``ValueError`` when they have errors."""
+async def compiled(source: PolicySource) -> PolicyIndex:
+    """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with the
+    first of their errors.
+
+    Should the other process fail, it is made here after all: late answers are better than an old policy.
+    """
+    if sum(map(len, source.files.values())) >= LARGE:
+        try:
+            return await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS)
+        except NotCompiled as error:
+            structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
+    return await asyncio.to_thread(_compiled_here, source)
+
+
+def _compiled_here(source: PolicySource) -> PolicyIndex:
     vocabulary = whole_vocabulary()
-    return compile(parse(source, vocabulary), vocabulary, source.digest)
+    parsed = parse(source, vocabulary)
+    if parsed.errors:
+        raise ValueError(str(parsed.errors[0]))
+    return compile(parsed, vocabulary, source.digest)
 
 
 async def checked(source: PolicySource, active: PolicySource | None) -> None:
@@ -223,26 +245,49 @@ class FolderWatch:
         return True
 
 
-def folder_note(folder: Path, deciding: PolicyIndex, active: str | None, trusted: TrustedKeys) -> str:
+class FolderNote:
     """How the folder, what this process decides by and the active digest stand to one another, for ``/readyz``.
 
-    Raises ``ValueError`` with what is wrong.
+    What is found of a folder's contents is remembered: a probe may come every second.
     """
-    if active != deciding.digest:
-        pointed = active[:12] if active else "none"
-        raise ValueError(f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here")
-    source = read_signed(folder)
-    errors: tuple[Finding, ...] = ()
-    if source.digest != active:
-        vocabulary = whole_vocabulary()
-        parsed = parse(source, vocabulary)
-        errors = parsed.errors or case_findings(source, compile(parsed, vocabulary, source.digest))
-    if errors:
-        raise ValueError(f"the folder cannot be used: {errors[0]}")
+
+    def __init__(self, folder: Path, trusted: TrustedKeys) -> None:
+        self._folder = folder
+        self._trusted = trusted
+        self._looking = asyncio.Lock()
+        self._looked_at = ""
+        self._error: str | None = None
+
+    async def tell(self, deciding: PolicyIndex, active: str | None) -> str:
+        """Raises ``ValueError`` with what is wrong."""
+        if active != deciding.digest:
+            pointed = active[:12] if active else "none"
+            raise ValueError(
+                f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here"
+            )
+        async with self._looking:
+            source = await asyncio.to_thread(read_signed, self._folder)
+            if source.digest == active:
+                self._error = None
+            elif source.digest != self._looked_at:
+                self._error = await _first_error(source)
+            self._looked_at = source.digest
+        if self._error:
+            raise ValueError(f"the folder cannot be used: {self._error}")
+        try:
+            self._trusted.signer(source.digest, source.signature)
+        except ValueError as error:
+            raise ValueError(f"the folder cannot be used: {error}") from None
+        if source.digest != active:
+            raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
+        return f"the folder is the active version {active[:12]}"
+
+
+async def _first_error(source: PolicySource) -> str | None:
+    """The first mistake of a folder, its cases' included."""
     try:
-        trusted.signer(source.digest, source.signature)
+        index = await compiled(source)
     except ValueError as error:
-        raise ValueError(f"the folder cannot be used: {error}") from None
-    if source.digest != active:
-        raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
-    return f"the folder is the active version {active[:12]}"
+        return str(error)
+    failing = await asyncio.to_thread(case_findings, source, index)
+    return str(failing[0]) if failing else None

@@ -1,5 +1,5 @@
-"""What is done at intervals: commits whose fate was unknown, intents that never closed, counts of use, what is
-left over, signing keys that have grown old.
+"""What is done at intervals: commits whose fate was unknown, intents that never closed, counts of use and of
+what a shadow saw, what is left over, signing keys that have grown old.
 
 Each worker sweeps what it knows of; the housekeeper sweeps what lies in the database. What writes does so as a named
 system principal, through the pipeline.
@@ -28,6 +28,7 @@ from server.repositories.installation import has_leftovers
 from server.repositories.intents import open_intents
 from server.repositories.signing_keys import has_key_made_since
 from server.repositories.unit import Units
+from server.shadow import TALLYING, Shadow
 
 Internally = Callable[..., Awaitable[object]]
 _SWEEP = next(spec for spec in INSTALLATION_SPECS if spec.operation == SWEEP)
@@ -68,6 +69,7 @@ class Sweeper:
         log: AuditLog,
         failures: AuthenticationLog,
         uses: Uses,
+        shadow: Shadow,
         internally: Internally,
         *,
         housekeeper: bool,
@@ -78,6 +80,7 @@ class Sweeper:
         self._audit = log
         self._failures = failures
         self._uses = uses
+        self._shadow = shadow
         self._internally = internally
         self._housekeeper = housekeeper
         self._signing_key_life = signing_key_life
@@ -91,7 +94,7 @@ class Sweeper:
 
     async def once(self) -> None:
         """One round. What fails is tried again in the next."""
-        works = [self._settle, self._count_failures, self.tally]
+        works = [self._settle, self._count_failures, self.tally, self.tally_shadow]
         if self._housekeeper:
             works += [self._close_intents, self._clear_leftovers, self._renew_signing_key]
         for work in works:
@@ -114,6 +117,16 @@ class Sweeper:
         except ChamberlainError:
             self._uses.give_back(taken)
             raise
+
+    async def tally_shadow(self) -> None:
+        for shadow, counts in self._shadow.take().items():
+            try:
+                await self._internally(TALLYING, SWEEPER, counts.told(shadow))
+            except OutcomeUnknown:
+                raise
+            except ChamberlainError:
+                self._shadow.give_back(shadow, counts)
+                raise
 
     async def _settle(self) -> None:
         await self._units.fates.sweep()

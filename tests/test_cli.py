@@ -169,6 +169,60 @@ def test_a_credentials_file_that_others_can_read_is_refused(server: Installation
     assert server.credentials["secret_key"] not in told
 
 
+# -- policy shadow -----------------------------------------------------------------------------------------------------
+
+
+def test_a_shadow_is_begun_looked_at_and_ended(server: Installation, tmp_path: Path) -> None:
+    def versions() -> list[str]:
+        found = json.loads(server.api("GET", "/admin/policies", "--order", "created_at:desc").stdout)["items"]
+        return [item["id"] for item in sorted(found, key=lambda item: not item["active"])]
+
+    def shadow(*arguments: str, code: int = 0) -> str:
+        done = server.run("policy", "shadow", *arguments)
+        assert done.exit_code == code, done.output
+        return done.stdout
+
+    (shipped,) = versions()
+    assert shadow("report") == "No policy version has ever been shadowed.\n"
+    assert server.run("policy", "shadow", "stop", "--reason", "there is none").exit_code == 1
+    edited, shape = server.folder / "policies" / "user.csv", POLICIES / "user.csv"
+    shutil.copytree(POLICIES, tmp_path / "candidate")
+    with (tmp_path / "candidate" / "user.csv").open("a") as file:
+        file.write("p, superadmin, user, user, get, deny\n")
+    in_one_line(server.run("policy", "shadow", "start", str(tmp_path / "candidate"), "--reason", "not there yet"))
+    in_one_line(server.run("policy", "shadow", "start", "abcdef", "--reason", "nothing begins so"))
+    in_one_line(server.run("policy", "shadow", "start", "no-such-folder", "--reason", "nothing is there"))
+    shutil.copy(tmp_path / "candidate" / "user.csv", edited)
+    until(lambda: len(versions()) == 2 and versions()[0] != shipped)
+    candidate = versions()[0]
+    shutil.copy(shape, edited)
+    until(lambda: versions()[0] == shipped)
+
+    assert server.run("policy", "shadow", "start", shipped[:8], "--reason", "it decides already").exit_code == 1
+    begun = shadow("start", candidate[:8], "--reason", "whom [b]would[/b] it shut out?")
+    assert begun.startswith(f"shadow of {candidate[:12]}, since ")
+    assert "whom [b]would[/b] it shut out?" in begun
+    again = json.loads(shadow("start", str(tmp_path / "candidate"), "--reason", "by its folder", "--format", "json"))
+    assert (again["candidate"], again["ended_at"]) == (candidate, None)
+
+    def seen() -> bool:
+        assert server.api("GET", "/users/me").exit_code == 0
+        told = json.loads(server.run("policy", "shadow", "report", "--format", "json").stdout)
+        return bool(told["differences"])
+
+    until(seen)
+    place = f"user.csv:{len(shape.read_text().splitlines()) + 1}"
+    told = shadow("report", code=1)
+    (row,) = [line for line in told.splitlines() if "user:user:get" in line]
+    assert re.match(
+        rf"\s*\d+ +lost +domain_member \+ owner \+ superadmin +user:user:get +superadmin\.csv:\d+ +{place} ", row
+    )
+    assert re.search(r"^\d+ decisions compared: \d+ would be lost, 0 gained$", told, re.MULTILINE)
+    ended = shadow("stop", "--reason", "seen enough")
+    assert ended.splitlines()[-1].endswith(": seen enough")
+    assert "ended " in shadow("report", code=1), "what it saw is kept"
+
+
 # -- audit tail, recover -----------------------------------------------------------------------------------------------
 
 

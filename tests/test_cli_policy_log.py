@@ -28,7 +28,7 @@ def record(action: str, *roles: str, who: str = "user:mia", at: datetime = NOW) 
         "action": action,
         "principal": {"kind": "user", "name": who},
         "scope": {"type": permissions_by_action()[action].scope},
-        "decision": {"allowed": said.allowed, "rule": said.rule, "policy": said.policy, "roles": said.roles},
+        "decision": {"allowed": said.allowed, "rule": said.rule, "policy": said.policy, "roles": sorted(roles)},
         "uses": [],
     }
 

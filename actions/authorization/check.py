@@ -5,15 +5,13 @@ checked is what will be stored. The process prints one JSON object and ends with
 (could not run). This module knows no folder, no database and no entity, and activates nothing.
 """
 
-import asyncio
-import base64
 import json
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from actions.authorization.aside import packed_files, run_aside, unpacked_files
 from actions.authorization.cases import case_findings
 from actions.authorization.index import compile
 from actions.authorization.rules import Finding, Severity
@@ -99,29 +97,21 @@ async def check_in_subprocess(
 ) -> CheckResult:
     """``check`` in another process, which is ended after ``timeout_s`` seconds. A crash or timeout is a ``failure``."""
     request = {
-        "files": _packed(source),
+        "files": packed_files(source),
         "vocabulary": sorted([cell.scope, cell.entity, cell.operation] for cell in vocabulary),
-        "changed_from": _packed(changed_from) if changed_from else None,
+        "changed_from": packed_files(changed_from) if changed_from else None,
         "budget_s": budget_s,
     }
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "actions.authorization.check", stdin=pipe, stdout=pipe, stderr=pipe
-    )
     try:
-        async with asyncio.timeout(timeout_s):
-            answer, complaint = await process.communicate(json.dumps(request).encode())
+        ended = await run_aside(
+            "actions.authorization.check", request=json.dumps(request).encode(), timeout_s=timeout_s
+        )
     except TimeoutError:
         return CheckResult(source.digest, failure=f"the check took longer than {timeout_s:g} s")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     try:
-        result = _unpacked(json.loads(answer))
+        result = _unpacked(json.loads(ended.answer))
     except (ValueError, KeyError, TypeError):
-        last = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        return CheckResult(source.digest, failure=f"the check ended with {process.returncode}: {last[:256]}")
+        return CheckResult(source.digest, failure=f"the check ended with {ended.code}: {ended.last_words}")
     if result.digest != source.digest:
         return CheckResult(source.digest, failure="the check answered for another policy")
     return result
@@ -133,21 +123,13 @@ def main() -> int:
     old = request["changed_from"]
     vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
     result = check(
-        _source(request["files"]),
+        unpacked_files(request["files"]),
         vocabulary,
-        changed_from=_source(old) if old else None,
+        changed_from=unpacked_files(old) if old else None,
         budget_s=request["budget_s"],
     )
     sys.stdout.write(json.dumps(asdict(result)) + "\n")
     return result.exit_code
-
-
-def _packed(source: PolicySource) -> dict[str, str]:
-    return {name: base64.b64encode(content).decode() for name, content in source.files.items()}
-
-
-def _source(files: Mapping[str, str]) -> PolicySource:
-    return PolicySource({name: base64.b64decode(content) for name, content in files.items()})
 
 
 def _unpacked(answer: dict[str, Any]) -> CheckResult:

@@ -33,7 +33,7 @@ def decide_along(index: PolicyIndex, held: RolesAlong, entity: str, operation: s
     for decision in decisions:
         if decision.allowed:
             return decision
-    return Decision(False, None, index.digest, tuple(sorted(held[0][1])))
+    return Decision(False, None, index.digest)
 
 
 @dataclass(frozen=True)

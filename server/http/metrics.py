@@ -224,6 +224,17 @@ class Metrics:
         self._policy_failures = self._counter(
             "policy_reload_failures_total", "Policy versions that were refused, so that nothing changed."
         )
+        self._shadow = self._gauge(
+            "policy_shadow_info",
+            "1 for each policy version that some worker asks beside the active one.",
+            "digest",
+            rule="max",
+        )
+        self._shadow_decisions = self._counter(
+            "policy_shadow_decisions_total",
+            "Policy decisions that the shadowed version was asked about, too, by how its answer compares.",
+            "outcome",
+        )
         self._records = self._counter("audit_records_total", "Audit records made durable, by outcome.", "outcome")
         self._commit_seconds = self._seconds(
             "audit_commit_duration_seconds", "Time to make a batch of audit records durable, in seconds."
@@ -297,6 +308,16 @@ class Metrics:
 
     def policy_refused(self) -> None:
         self._policy_failures().inc()
+
+    def shadowed(self, digest: str | None) -> None:
+        """This worker asks version ``digest`` beside the active one from now on, or none."""
+        self._shadow.clear()
+        if digest is not None:
+            self._shadow(digest).set(1)
+
+    def shadow_compared(self, outcome: str) -> None:
+        """``outcome`` is ``same``, ``gain``, ``loss`` or ``error``."""
+        self._shadow_decisions(outcome).inc()
 
     def audit_recorded(self, outcome: str, count: int = 1) -> None:
         """``count`` records became durable."""

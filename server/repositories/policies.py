@@ -25,6 +25,7 @@ from actions.entities.policy import ActivationKind, HistoryAsked, PolicyActivati
 from actions.errors import NotFound
 from actions.query import Page, Querier
 from server.repositories.database import Database, Query, Row
+from server.repositories.policy_shadow import END_OF_CANDIDATE
 from server.repositories.rows import policy_activations, policy_versions
 from server.repositories.search import SearchStatement, page_of
 from server.repositories.unit import Unit
@@ -194,9 +195,11 @@ class PolicyRepository:
         )
 
     async def activate(self, unit: Unit, activation: Mapping[str, object]) -> None:
-        """Move the pointer; what it moves to is refused no longer."""
+        """Move the pointer; what it moves to is refused no longer, and shadows nothing any more."""
         await unit.write(_ACTIVATE, **activation)
         await unit.write(_REFUSE, digest=activation["digest"], refused=False)
+        over = {"digest": activation["digest"], "by": activation["by"], "reason": "it became the active version"}
+        await unit.write(END_OF_CANDIDATE, **over)
 
     async def refuse(self, unit: Unit, digest: str) -> None:
         await unit.write(_REFUSE, digest=digest, refused=True)

@@ -204,6 +204,43 @@ access_history = Table(
 )
 """Each state of a ``binding``, ``user``, ``project`` or ``domain``, and since when; written by triggers alone. A row of
 the kind ``beginning`` says since when there is a history."""
+policy_shadows = Table(
+    "policy_shadow",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("digest", Text, ForeignKey("policy_version.digest"), nullable=False),
+    Column("at", _TIME, nullable=False, server_default=func.clock_timestamp()),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended_at", _TIME),
+    Column("ended_by", Text),
+    Column("ended_reason", Text),
+    *(
+        Column(counted, BigInteger, nullable=False, server_default=text("0"))
+        for counted in ("compared", "gained", "lost", "failed")
+    ),
+    Index("ix_policy_shadow__at", "at"),
+)
+"""Which version was asked beside the active one, from when to when. At most one has no end: that one is asked now."""
+
+policy_shadow_differences = Table(
+    "policy_shadow_difference",
+    metadata,
+    Column("shadow_id", Uuid, ForeignKey("policy_shadow.id"), primary_key=True),
+    Column("active", Text, primary_key=True),
+    Column("roles", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("entity", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("gain", Boolean, primary_key=True),
+    Column("active_rule", Text),
+    Column("candidate_rule", Text),
+    Column("count", BigInteger, nullable=False),
+    Column("first_at", _TIME, nullable=False),
+    Column("last_at", _TIME, nullable=False),
+    Column("last_principal", Text, nullable=False),
+)
+"""Roles are in the order of their names, joined by ``+``."""
 
 request_signatures = Table(
     "request_signature",

@@ -30,6 +30,7 @@ from server.repositories.logins import LoginRepository
 from server.repositories.policies import PolicyRepository
 from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.policy_people import PolicyPeopleRepository
+from server.repositories.policy_shadow import PolicyShadowRepository
 from server.repositories.projects import ProjectRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
@@ -52,6 +53,7 @@ from server.services.policy_evidence import ActivationAt, PolicyEvidenceService
 from server.services.policy_explain import PolicyExplainService
 from server.services.policy_gate import PolicyGate
 from server.services.policy_questions import PolicyQuestionService
+from server.services.policy_shadow import PolicyShadowService
 from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
 from server.services.role_bindings import RoleBindingService
@@ -105,6 +107,7 @@ def build(
         PolicyExplainService(PolicyPeopleRepository(), chosen),
         PolicyQuestionService(standings, chosen),
         AuthZenService(standings, chosen),
+        PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         declared=ALL_SPECS,

@@ -10,18 +10,22 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import decisions, servers, starts, throughput
+from tests.bench import decisions, reload, servers, starts, throughput
 from tests.bench.rows import Row, table, write
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "bench.json"
 
 
-async def _served(plan: throughput.Plan) -> list[Row]:
+async def _served(plan: throughput.Plan, reloads: reload.Plan) -> list[Row]:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # ends every server that was started
     with servers.folder() as place:
-        return [*await throughput.measure(place, plan), *await starts.measure(place)]
+        return [
+            *await throughput.measure(place, plan),
+            *await reload.measure(place, reloads),
+            *await starts.measure(place),
+        ]
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +37,7 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     plan = throughput.QUICK if chosen.quick else throughput.Plan(workers=chosen.workers)
     try:
-        rows = asyncio.run(_served(plan))
+        rows = asyncio.run(_served(plan, reload.QUICK if chosen.quick else reload.Plan()))
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM
     rows += decisions.measure((10, 1_000) if chosen.quick else decisions.SIZES, quick=chosen.quick)

@@ -32,7 +32,8 @@ class Job:
 
     ``bodies`` are none, or one for each path. ``%d`` in one becomes the number of the request, so that every change
     changes something. With ``access_key`` and ``secret_key`` each request is signed, with a date of its own; with
-    ``bearer`` each carries that token.
+    ``bearer`` each carries that token. With ``rate``, so many requests a second are sent, evenly spaced, and latencies
+    count from the moment at which a request was due; without, each is sent when the one before it is answered.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Job:
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
     bearer: str = field(default="", repr=False)
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,21 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One kept-alive connection: sends its requests one after the other, and notes when each was answered."""
+    """One kept-alive connection: sends its requests one after the other, and notes when each was answered.
+
+    ``every`` is the time in seconds between two requests, zero for none: an answer that is late delays those after it,
+    and their latencies tell of the delay.
+    """
 
     def __init__(
-        self, requests: list[bytes], statuses: Counter[str], done: Callable[[BaseException | None], None]
+        self,
+        requests: list[bytes],
+        every: float,
+        statuses: Counter[str],
+        done: Callable[[BaseException | None], None],
     ) -> None:
         self._requests = requests
+        self._every = every
         self._next = 0
         self._statuses = statuses
         self._done = done
@@ -81,11 +92,24 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
-    def send(self) -> None:
+    def start(self, at: float) -> None:
+        """Send the first request at a moment of ``time.perf_counter``."""
+        self._sent_at = at - self._every
+        self._follow()
+
+    def _follow(self) -> None:
+        due = self._sent_at + self._every
+        wait = due - time.perf_counter()
+        if self._every and wait > 0:
+            asyncio.get_running_loop().call_later(wait, self._send, due)
+        else:
+            self._send(due if self._every else time.perf_counter())
+
+    def _send(self, due: float) -> None:
         if self._next == len(self._requests):
             self._done(None)
             return
-        self._sent_at = time.perf_counter()
+        self._sent_at = due
         self._transport.write(self._requests[self._next])
         self._next += 1
 
@@ -106,7 +130,7 @@ class _Connection(asyncio.Protocol):
         if received[9:12] != b"200":
             self._done(RuntimeError(received[:500].decode(errors="replace")))
             return
-        self.send()
+        self._follow()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._next < len(self._requests) or len(self.latencies) < self._next:
@@ -168,9 +192,10 @@ async def run(job: Job) -> Load:
             finished.set_result(None)
 
     connections = []
+    every = job.connections / job.rate if job.rate else 0.0
     for requests in prepared(job):
         _, connection = await loop.create_connection(
-            lambda requests=requests: _Connection(requests, statuses, done),  # type: ignore[misc]
+            lambda requests=requests: _Connection(requests, every, statuses, done),  # type: ignore[misc]
             "127.0.0.1",
             job.port,
         )
@@ -179,8 +204,8 @@ async def run(job: Job) -> Load:
     gc.disable()
     try:
         started = time.perf_counter()
-        for connection in connections:
-            connection.send()
+        for number, connection in enumerate(connections):
+            connection.start(started + number * every / job.connections)
         await finished
         seconds = time.perf_counter() - started
     finally:

@@ -40,6 +40,8 @@ KEPT = (
     "role_binding",
     "policy_version",
     "policy_activation",
+    "policy_shadow",
+    "policy_shadow_difference",
 )
 """Every table that an action changes, the log's and the signatures' apart."""
 _COUNTERS = {"num_queries", "last_used"}
@@ -160,6 +162,8 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "Rollback": [{"reason": "to see what happens"}],
         "NewPolicy": [{"files": {"user.csv": "p, owner, user, user, get, allow\n"}}],
         "HistoryAsked": [{}],
+        "ShadowReason": [{"reason": "to see what would happen"}],
+        "ShadowQuestion": [{}],
         "Authorization": [
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},

@@ -40,7 +40,7 @@ def record(
         "action": NAMES[cell],
         "principal": {"kind": "user", "name": who},
         "scope": {"type": cell.scope},
-        "decision": {"allowed": said.allowed, "rule": said.rule, "policy": said.policy, "roles": said.roles},
+        "decision": {"allowed": said.allowed, "rule": said.rule, "policy": said.policy, "roles": sorted(roles)},
         "uses": [_use(index, *use) for use in uses],
     }
     kept: Record = orjson.loads(canonical({**told, **parts}))

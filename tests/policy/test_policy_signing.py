@@ -25,7 +25,7 @@ from actions.errors import Conflict
 from server.app import Application, application
 from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
-from server.policy import FolderWatch, NoPolicy, folder_note
+from server.policy import FolderNote, FolderWatch, NoPolicy
 from server.setup import SetupFailed, prepare
 from tests.stored_policies import planted, shipped_with
 from tests.waiting import until
@@ -216,10 +216,11 @@ async def test_an_old_signed_folder_that_is_put_back_does_not_outlive_a_rollback
 async def test_the_active_version_is_not_called_signed_when_its_folder_is_not(world: World, folder: Path) -> None:
     active, trusted = world.app.policy.current(), TrustedKeys.read(TRUSTED)
     with pytest.raises(ValueError, match=r"policy\.sig:1:1"):
-        folder_note(POLICIES, active, active.digest, trusted)
+        await FolderNote(POLICIES, trusted).tell(active, active.digest)
     shutil.copy(POLICIES / "user.csv", folder / "user.csv")
     sign(folder, ALICE)
-    assert folder_note(folder, active, active.digest, trusted).startswith("the folder is the active version")
+    told = await FolderNote(folder, trusted).tell(active, active.digest)
+    assert told.startswith("the folder is the active version")
 
 
 # -- stored versions --

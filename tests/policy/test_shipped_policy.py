@@ -75,7 +75,12 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
         "system_bootstrap": {"admin:installation:bootstrap"},
         "system_recovery": {"admin:installation:recover"},
         "system_policy": {"admin:policy:publish"},
-        "system_sweeper": {"admin:installation:sweep", "admin:keypair:tally", "admin:signing_key:renew"},
+        "system_sweeper": {
+            "admin:installation:sweep",
+            "admin:keypair:tally",
+            "admin:policy:tally",
+            "admin:signing_key:renew",
+        },
         "system_operator": {"admin:audit_record:tail", "admin:policy:replay"},
     }
 

@@ -1,5 +1,6 @@
 """Asking the running server the question that a command would otherwise answer from a folder."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +21,18 @@ class Refused(Exception):
 
 
 def ask(method: str, path: str, question: Mapping[str, Any], model: type[Answer], endpoint: str | None) -> Answer:
-    """One signed request with the caller's own credentials. Raises ``Refused`` and ``CannotRun``."""
+    """One signed request with the caller's own credentials. Raises ``Refused`` and ``CannotRun``.
+
+    The question is the body, or of a GET the query, where anything but a text is written as JSON.
+    """
     settings = settings_or_exit()
     given = {name: value for name, value in question.items() if value is not None}
-    response = send(credentials(settings.credentials_path, endpoint), Call(method, path, {}, given or None))
+    if method == "GET":
+        query = {name: [value if isinstance(value, str) else json.dumps(value)] for name, value in given.items()}
+        asked = Call(method, path, query)
+    else:
+        asked = Call(method, path, {}, given or None)
+    response = send(credentials(settings.credentials_path, endpoint), asked)
     if not response.is_success:
         show_answer(response, err=True)
         raise Refused

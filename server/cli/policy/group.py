@@ -13,6 +13,7 @@ from server.cli.policy import (
     matrix,
     replay,
     rollback,
+    shadow,
     sign,
     test,
     unused,
@@ -33,6 +34,7 @@ policy.command("what-can")(what_can.command)
 policy.command("matrix")(matrix.command)
 policy.command("diff")(diff.command)
 policy.command("replay")(replay.command)
+policy.add_typer(shadow.shadow, name="shadow")
 policy.command("versions")(versions.command)
 policy.command("history")(history.command)
 policy.command("upload")(upload.command)

@@ -1,12 +1,12 @@
 """The history of policies tells how each version came to be active; a version tells who signed it and who stored it.
 
-Revision 0006; it follows 0004.
+Revision 0006; it follows 0005.
 """
 
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

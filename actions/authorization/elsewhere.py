@@ -1,0 +1,64 @@
+"""Compiling a policy in a process of its own, so that those who are served meanwhile do not wait for it.
+
+``python -m actions.authorization.elsewhere`` reads a request on standard input and answers with a packed policy. It is
+for large policies: a small one is compiled sooner than a process starts. This module knows no database and decides
+nothing.
+"""
+
+import asyncio
+import json
+import sys
+
+from actions.authorization.aside import packed_files, run_aside, unpacked_files
+from actions.authorization.index import PolicyIndex, compile, in_order
+from actions.authorization.packed import pack, unpack
+from actions.authorization.source import PolicySource, parse
+from actions.vocabulary import Permission, Vocabulary
+
+_FAULTY = 3
+"""How the process ends when the policy has errors; a crash ends with 1."""
+
+
+class NotCompiled(Exception):
+    """The other process did not do it; the message says why. It says nothing of the policy."""
+
+
+async def compile_elsewhere(source: PolicySource, vocabulary: Vocabulary, *, timeout_s: float) -> PolicyIndex:
+    """``compile`` in another process. Raises ``ValueError`` with the first error of the policy, else
+    ``NotCompiled``."""
+    cells = [[cell.scope, cell.entity, cell.operation] for cell in in_order(vocabulary)]
+    request = json.dumps({"files": packed_files(source), "vocabulary": cells}).encode()
+    try:
+        ended = await run_aside("actions.authorization.elsewhere", request=request, timeout_s=timeout_s)
+    except TimeoutError:
+        raise NotCompiled(f"it took longer than {timeout_s:g} s") from None
+    except OSError as error:
+        raise NotCompiled(f"no process could be started: {error.strerror}") from error
+    if ended.code == _FAULTY:
+        raise ValueError(ended.answer.decode("utf-8", "replace"))
+    if ended.code != 0:
+        raise NotCompiled(f"the process ended with {ended.code}: {ended.last_words}")
+    try:
+        index = await asyncio.to_thread(unpack, ended.answer, vocabulary)
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotCompiled(f"the process gave no compiled policy: {error}") from error
+    if index.digest != source.digest:
+        raise NotCompiled("the process answered for another policy")
+    return index
+
+
+def main() -> int:
+    """0: a packed policy is on standard output. ``_FAULTY``: the policy has errors, and the first one is there."""
+    request = json.load(sys.stdin)
+    source = unpacked_files(request["files"])
+    vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
+    parsed = parse(source, vocabulary)
+    if parsed.errors:
+        sys.stdout.write(str(parsed.errors[0]))
+        return _FAULTY
+    sys.stdout.buffer.write(pack(compile(parsed, vocabulary, source.digest)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""``chamberlain policy shadow``: ask a candidate about all that the running server decides, and obey it in nothing.
+
+There is no offline form: what would be otherwise for those who really ask is known to the server alone.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from server.cli.exits import command_group, exits
+from server.cli.output import CannotRun, Format, plain_console, show_json, show_table, unsteered
+
+if TYPE_CHECKING:
+    from actions.entities.policy_shadow import PolicyShadow, ShadowReport
+
+shadow = command_group("Ask a candidate beside the active policy, in the running server. Its answers are only counted.")
+_Reason = Annotated[str, typer.Option(help="Why; it stands in the record.")]
+_Format = Annotated[Format, typer.Option(help="For a person, or JSON.")]
+_Endpoint = Annotated[str | None, typer.Option(help="Another server than the credentials name.")]
+
+
+@shadow.command()
+def start(
+    candidate: Annotated[str, typer.Argument(help="A stored version by the beginning of its digest, or a folder.")],
+    reason: _Reason,
+    format: _Format = Format.TABLE,
+    endpoint: _Endpoint = None,
+) -> None:
+    """Shadow a stored version of the policy, on every worker of every server. It takes the place of any other shadow.
+
+    A folder stands for the stored version of the same content: upload it first.
+    """
+    from actions.entities.policy_shadow import PolicyShadow
+    from server.cli.policy.asking import ask
+
+    with _answered():
+        digest = _stored(candidate, endpoint)
+        told = ask("POST", f"/admin/policies/{digest}/shadow", {"reason": reason}, PolicyShadow, endpoint)
+        if format is Format.JSON:
+            show_json(told.model_dump(mode="json"))
+        else:
+            _tell(told)
+            plain_console().print("Where it differs: chamberlain policy shadow report")
+
+
+@shadow.command()
+def stop(reason: _Reason, format: _Format = Format.TABLE, endpoint: _Endpoint = None) -> None:
+    """End the shadow. What it saw is kept for `report`."""
+    from actions.entities.policy_shadow import PolicyShadow
+    from server.cli.policy.asking import ask
+
+    with _answered():
+        told = ask("POST", "/admin/policies/unshadow", {"reason": reason}, PolicyShadow, endpoint)
+        if format is Format.JSON:
+            show_json(told.model_dump(mode="json"))
+        else:
+            _tell(told)
+
+
+@shadow.command()
+def report(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most differences to show.")] = 100,
+    format: _Format = Format.TABLE,
+    endpoint: _Endpoint = None,
+) -> None:
+    """Show where the candidate would have decided otherwise, the most frequent first. The exit code is 1 if anywhere.
+
+    It tells of the shadow that goes on, else of the latest. Workers tell what they saw every five seconds.
+    """
+    from actions.entities.policy_shadow import ShadowReport
+    from server.cli.policy.asking import ask
+
+    with _answered():
+        told = ask("GET", "/admin/policies/shadow_report", {"limit": limit}, ShadowReport, endpoint)
+        if format is Format.JSON:
+            show_json(told.model_dump(mode="json"))
+        else:
+            _tell_report(told)
+        differs = told.shadow is not None and told.shadow.gained + told.shadow.lost > 0
+    raise typer.Exit(int(differs))
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """What the server refuses ends with 1: it has been printed already."""
+    from server.cli.policy.asking import Refused
+
+    with exits():
+        try:
+            yield
+        except Refused:
+            raise typer.Exit(1) from None
+
+
+def _stored(candidate: str, endpoint: str | None) -> str:
+    """The digest that is meant. Raises ``CannotRun`` when that is not one version."""
+    from actions.authorization.source import read_folder
+    from actions.entities.policy import PolicyVersion
+    from actions.query import Page
+    from server.cli.policy.asking import ask
+    from server.cli.policy.choice import chosen_folder
+
+    if re.fullmatch(r"[0-9a-f]{6,64}", candidate):
+        beginning, missing = candidate, f"no stored version begins with {candidate}"
+    else:
+        beginning = read_folder(chosen_folder(Path(candidate))).digest
+        missing = f"the server does not have version {beginning[:12]}, which {candidate} holds: upload it first"
+    if len(beginning) == 64 and beginning == candidate:
+        return candidate
+    question = {"filter": {"id": {"starts_with": beginning}}, "limit": 2}
+    found = ask("GET", "/admin/policies", question, Page[PolicyVersion], endpoint).items
+    if len(found) != 1:
+        raise CannotRun(missing if not found else f"several stored versions begin with {candidate}: say more of it")
+    return found[0].id
+
+
+def _tell(told: "PolicyShadow") -> None:
+    console = plain_console()
+    since = f"since {told.started_at:%Y-%m-%d %H:%M:%S} UTC by {told.started_by}"
+    console.print(unsteered(f"shadow of {told.candidate[:12]}, {since}: {told.reason}"), markup=False, soft_wrap=True)
+    if told.ended_at is not None:
+        ended = f"ended {told.ended_at:%Y-%m-%d %H:%M:%S} UTC by {told.ended_by}"
+        console.print(unsteered(f"{ended}: {told.ended_reason}"), markup=False, soft_wrap=True)
+
+
+def _tell_report(told: "ShadowReport") -> None:
+    console = plain_console()
+    if told.shadow is None:
+        console.print("No policy version has ever been shadowed.")
+        return
+    _tell(told.shadow)
+    shadow = told.shadow
+    failed = f", {shadow.failed} could not be compared" if shadow.failed else ""
+    console.print(
+        f"{shadow.compared} decisions compared: {shadow.lost} would be lost, {shadow.gained} gained{failed}",
+        markup=False,
+    )
+    if told.differences:
+        names = ("times", "would be", "roles", "action", "decided by", "candidate's rule", "last at", "last by")
+        rows = [
+            (
+                str(each.count),
+                "gained" if each.gain else "lost",
+                " + ".join(each.roles),
+                str(each.cell),
+                each.active_rule or "no rule",
+                each.candidate_rule or "no rule",
+                f"{each.last_at:%Y-%m-%d %H:%M:%S}",
+                each.last_principal,
+            )
+            for each in told.differences
+        ]
+        show_table(names, rows)
+    if told.kinds > len(told.differences):
+        console.print(f"{told.kinds - len(told.differences)} more kinds of differences: --limit shows more")
