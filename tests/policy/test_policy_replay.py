@@ -207,7 +207,14 @@ def test_a_record_without_a_time_or_with_a_decision_of_another_form_is_refused()
     for at in (None, 7, "yesterday", "2026-01-01T00:00:00"):
         with pytest.raises(NoRecord, match="time `at`"):
             Reading().line({**good, "at": at})
-    for part in ({"allowed": "perhaps"}, {"roles": [{}]}, {"roles": "clerk"}, {"rule": 7}, {"policy": None}):
+    spoilt: tuple[Record, ...] = (
+        {"allowed": "perhaps"},
+        {"roles": [{}]},
+        {"roles": "clerk"},
+        {"rule": 7},
+        {"policy": None},
+    )
+    for part in spoilt:
         with pytest.raises(NoRecord, match="of another form"):
             Reading().line({**good, "decision": {**good["decision"], **part}})
     no_records: tuple[object, ...] = (None, [], "x", 3)
