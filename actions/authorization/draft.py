@@ -2,7 +2,8 @@
 
 A proposal to be read, not a policy to be trusted: what happens once a year is not in a month of the log. It grants
 cell by cell, without wildcards, each to as few roles as the decisions need, and of those to the ones that the fewest
-others inherit from. Denies and inheritance stay as they are.
+others inherit from. What an input named is granted in the narrowest scope that allowed it, even where another cell of
+the draft would do. Denies and inheritance stay as they are.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping

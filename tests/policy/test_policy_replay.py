@@ -87,7 +87,7 @@ def test_a_change_tells_who_what_how_often_and_by_which_rules() -> None:
     hours = [START + timedelta(hours=hour) for hour in range(3)]
     found = replayed(
         [
-            record(INDEX, GET, ["clerk"], at=hours[1]),
+            record(INDEX, GET, ["clerk", "owner"], at=hours[1]),
             record(INDEX, GET, ["clerk"], at=hours[0]),
             record(INDEX, GET, ["guard"], at=hours[2], who="user:dana"),
             record(INDEX, PURGE, ["guard"], who="user:dana"),
@@ -96,7 +96,7 @@ def test_a_change_tells_who_what_how_often_and_by_which_rules() -> None:
     )
     loss, gain = found.changes
     assert (loss.turn, loss.principal, loss.action, loss.times) == (Turn.LOSS, "user:mia", "domain_get_thing", 2)
-    assert (loss.first, loss.last, loss.roles) == (hours[0], hours[1], ["clerk"])
+    assert (loss.first, loss.last, loss.roles) == (hours[0], hours[1], ["clerk", "owner"])
     assert (loss.then.rule, loss.then.policy, loss.now) == ("domain.csv:2", INDEX.digest, None)
     assert (gain.turn, gain.principal, gain.times, gain.then.rule) == (Turn.GAIN, "user:dana", 1, None)
     assert gain.now is not None
@@ -122,7 +122,9 @@ def test_an_action_that_is_no_more_is_told_and_not_dropped() -> None:
 
 def test_what_an_input_named_is_decided_again_where_it_lies() -> None:
     held = (("project", frozenset({"clerk"})), ("domain", frozenset({"clerk"})))
-    (change,) = replayed([record(INDEX, PURGE, ["guard"], uses=[("thing", "get", held)])], OTHER).changes
+    found = replayed([record(INDEX, PURGE, ["guard"], uses=[("thing", "get", held)])], OTHER)
+    assert (found.reach.decisions, found.reach.unreplayable) == (2, 0)
+    (change,) = found.changes
     assert (change.uses, change.scope, change.turn) == ("thing:get", "project", Turn.LOSS)
 
 
@@ -200,11 +202,21 @@ def _spoilt(good: Record, data: st.DataObject) -> Any:
         return good
 
 
-def test_a_record_without_a_time_or_with_one_of_nowhere_is_refused() -> None:
+def test_a_record_without_a_time_or_with_a_decision_of_another_form_is_refused() -> None:
     good = record(INDEX, GET, ["clerk"])
     for at in (None, 7, "yesterday", "2026-01-01T00:00:00"):
         with pytest.raises(NoRecord, match="time `at`"):
             Reading().line({**good, "at": at})
+    spoilt: tuple[Record, ...] = (
+        {"allowed": "perhaps"},
+        {"roles": [{}]},
+        {"roles": "clerk"},
+        {"rule": 7},
+        {"policy": None},
+    )
+    for part in spoilt:
+        with pytest.raises(NoRecord, match="of another form"):
+            Reading().line({**good, "decision": {**good["decision"], **part}})
     no_records: tuple[object, ...] = (None, [], "x", 3)
     for whole in no_records:
         with pytest.raises(NoRecord):

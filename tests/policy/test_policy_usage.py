@@ -189,3 +189,8 @@ def test_a_tally_grows_with_what_differs_and_not_with_who_asked() -> None:
     tally, reach = tallied(record(index, GET, ["clerk"], who=f"user:{number}") for number in range(50))
     ((decided, times),) = tally.items()
     assert (decided.principal, times.count, reach.decisions) == ("", 50, 50)
+
+
+def test_of_two_lines_that_say_the_same_the_second_is_shadowed_and_not_both() -> None:
+    twice = replace(SKETCH, rules=(RULES[0], RULES[0]))
+    assert [idle.standing for idle in asked([], twice).rules] == [Standing.UNUSED, Standing.SHADOWED]
