@@ -103,12 +103,13 @@ def unused(
             since[words] = min(first, since.get(words, first))
     idle = [rule for rule in index.rules if words_of(rule) not in fired]
     shadows = _shadows(index)
+    told = [_idle(rule, index.roles[rule.role], shadows.get(rule), since.get(words_of(rule))) for rule in idle]
     return Unused(
         policy=index.digest,
         reach=reach,
         redecided=redecided,
         used=len(index.rules) - len(idle),
-        rules=[_idle(rule, index.roles[rule.role], shadows.get(rule), since.get(words_of(rule))) for rule in idle],
+        rules=sorted(told, key=lambda rule: list(Standing).index(rule.standing)),  # what could go comes first
         roles=_idle_roles(index, tally, decider, bindings),
     )
 
