@@ -22,8 +22,8 @@ def server() -> Iterator[Installation]:
         yield installation
 
 
-def told(*arguments: str, code: int = 0) -> Any:
-    result = invoke("policy", *arguments, *FOLDER, *JSON)
+def told(*arguments: str, code: int = 0, folder: Path = POLICIES) -> Any:
+    result = invoke("policy", *arguments, "--folder", str(folder), *JSON)
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
 
@@ -107,7 +107,7 @@ def test_both_doors_give_the_same_answer_about_roles(server: Installation) -> No
     for arguments in (("who-can", "domain_search_users"), ("what-can", "domain_admin+auditor"), ("matrix",)):
         asked = server.run("policy", *arguments, "--server", *JSON)
         assert asked.exit_code == 0, asked.output
-        assert json.loads(asked.stdout) == told(*arguments), arguments
+        assert json.loads(asked.stdout) == told(*arguments, folder=server.folder / "policies"), arguments
         sent = server.run("policy", *arguments, "--server", *FOLDER, *JSON)
         assert json.loads(sent.stdout) == told(*arguments), arguments
 

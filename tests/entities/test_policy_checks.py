@@ -24,7 +24,7 @@ def texts(**appended: str) -> dict[str, str]:
 
 
 def keep(folder: Path, files: dict[str, str]) -> Path:
-    folder.mkdir()
+    (folder / "tests").mkdir(parents=True)
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
