@@ -16,7 +16,7 @@ from actions.vocabulary import Permission
 from tests.policy.recording import ACTIONS, Record, decisions, logs, record, replayed, tallied
 from tests.policy.support import CELLS, ORDERED_CELLS, Sketch, index_of, sketches
 
-UNHURRIED = settings(deadline=None, max_examples=60)
+UNHURRIED = settings(deadline=None, max_examples=30)
 GET = Permission("domain", "thing", "get")
 
 
