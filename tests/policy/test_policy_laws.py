@@ -22,7 +22,7 @@ from tests.policy.support import CELLS, Sketch
 from tests.policy.workbench_agreements import WORKBENCH
 
 PARTS = 4
-PROCESSES = 50 if REQUESTS > 100_000 else 3
+PROCESSES = 20 if REQUESTS > 100_000 else 3
 
 
 @pytest.mark.parametrize("part", range(PARTS))

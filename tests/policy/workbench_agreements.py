@@ -223,8 +223,10 @@ def _lets_in_whom_it_says(sample: Sample, grant: PolicyGrant, roles: frozenset[s
     assert parsed.errors == ()
     after = index_of(source)
     assert after.decide(roles, cell).allowed
-    gaining = set(grant.roles)
-    for asked in (*sample.requests, *((frozenset({role}), cell) for role in sample.index.roles)):
+    alone = [frozenset({role}) for role in sample.index.roles]
+    gaining = {role for role in grant.roles if sample.index.rule_for(frozenset({role}), cell) is None}
+    assert gaining == set(grant.roles), "what gains nothing by it is not named"
+    for asked in (*sample.requests, *((role, cell) for role in alone)):
         let_in = asked[1] == cell and sample.index.rule_for(*asked) is None and bool(gaining & asked[0])
         assert after.decide(*asked).allowed is (sample.index.decide(*asked).allowed or let_in)
 
