@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test fuzz laws check format golden docs bench lock clean
+.PHONY: help run dev test slow fuzz laws check format golden docs bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -55,7 +55,10 @@ endef
 export FOREGROUND
 
 test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal --ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal -m "not slow" --ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
+
+slow: dev  ## run the tests that take half a minute each: the benchmark's own, and the entity that the docs add
+	@$(BIN)/python -m pytest --numprocesses=2 -m slow tests/test_bench.py tests/test_docs.py $(PYTEST_ARGS)
 
 fuzz: dev  ## hold the server to its OpenAPI document, for some minutes; FUZZ_EXAMPLES=50 for more requests an operation
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 tests/openapi/test_contract.py

@@ -1,10 +1,12 @@
-"""Fixtures: ``stage`` is the run's PostgreSQL with its template, ``world`` one test's own database and application."""
+"""Fixtures: ``stage`` is the run's PostgreSQL with its template, ``world`` one test's own database and application,
+``server`` a served installation that the tests of the commands share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.commands import Installation, installed, serving
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
 
@@ -17,6 +19,13 @@ def stage() -> Iterator[Stage]:
         yield stage
     finally:
         asyncio.run(stage.stop())
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Installation]:
+    """Whoever changes its policy puts it back; whatever else a test makes there, it gives a name of its own."""
+    with installed() as installation, serving(installation):
+        yield installation
 
 
 @pytest.fixture

@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.bench.rows import Row, table
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_everything_and_writes_its_rows(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--workers", "1", "--output", str(output)]

@@ -3,23 +3,14 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from actions.vocabulary import Permission
-from tests.commands import POLICIES, Installation, amend, in_one_line, installed, invoke, serving
+from tests.commands import POLICIES, Installation, amend, in_one_line, invoke
 
 FOLDER = ("--folder", str(POLICIES))
 JSON = ("--format", "json")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Installation]:
-    with installed() as installation, serving(installation):
-        yield installation
 
 
 def told(*arguments: str, code: int = 0, folder: Path = POLICIES) -> Any:
@@ -104,10 +95,11 @@ def test_what_a_folder_cannot_tell_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_both_doors_give_the_same_answer_about_roles(server: Installation) -> None:
+    active = server.folder / "policies"
     for arguments in (("who-can", "domain_search_users"), ("what-can", "domain_admin+auditor"), ("matrix",)):
         asked = server.run("policy", *arguments, "--server", *JSON)
         assert asked.exit_code == 0, asked.output
-        assert json.loads(asked.stdout) == told(*arguments, folder=server.folder / "policies"), arguments
+        assert json.loads(asked.stdout) == told(*arguments, folder=active), arguments
         sent = server.run("policy", *arguments, "--server", *FOLDER, *JSON)
         assert json.loads(sent.stdout) == told(*arguments), arguments
 

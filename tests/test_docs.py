@@ -83,6 +83,7 @@ async def test_the_query_of_the_audit_page_finds_what_was_done_to_what_lies_in_a
     assert (latest["action"], latest["result"]) == ("admin_update_user", "succeeded")
 
 
+@pytest.mark.slow
 def test_an_entity_costs_less_than_150_lines(tmp_path: Path) -> None:
     """The example is applied to a copy of the source, and its tests hold there; the laws' know what to send to it."""
     patch = PATCH.read_text()

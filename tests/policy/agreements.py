@@ -1,4 +1,5 @@
-"""What must agree on every policy and every request of the stream. A further surface that decides adds a function.
+"""What must agree on every policy and every request of the stream. A further surface that decides adds a function, here
+or, if it is an answer of the workbench, in ``workbench_agreements``.
 
 Each takes a sample and asserts; what it asserts is in its name.
 """

@@ -6,6 +6,7 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
+from actions.authorization.answers import Verdict
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.rules import FILE_OF, RULE_FILES, Finding
 from actions.authorization.source import PolicySource, parse
@@ -72,6 +73,9 @@ class Sketch:
             found |= more
 
     def allows(self, roles: Iterable[str], cell: Permission) -> bool:
+        return self.says(roles, cell) is Verdict.ALLOW
+
+    def says(self, roles: Iterable[str], cell: Permission) -> Verdict:
         """The meaning of a policy, read rule by rule."""
         held = self.ancestors(roles)
         words = (cell.scope, cell.entity, cell.operation)
@@ -80,7 +84,7 @@ class Sketch:
             for rule in self.rules
             if rule[0] in held and all(said in ("*", asked) for said, asked in zip(rule[1:4], words, strict=True))
         }
-        return effects == {"allow"}
+        return Verdict.NONE if not effects else Verdict.DENY if "deny" in effects else Verdict.ALLOW
 
 
 @dataclass

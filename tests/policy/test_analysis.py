@@ -20,23 +20,11 @@ from actions.authorization.analysis import (
 )
 from actions.authorization.answers import Verdict
 from actions.authorization.standing import Standing
-from actions.vocabulary import Permission, ScopeType
+from actions.vocabulary import ScopeType
 from tests.policy.support import CELLS, ORDERED_CELLS, Sketch, role_sets, sketches
 
 UNHURRIED = settings(deadline=None, max_examples=60)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-def verdict(sketch: Sketch, roles: frozenset[str], cell: Permission) -> Verdict:
-    """What some roles say of a cell, by the plain reading: every rule of every role that they inherit."""
-    if sketch.allows(roles, cell):
-        return Verdict.ALLOW
-    words, held = (cell.scope, cell.entity, cell.operation), sketch.ancestors(roles)
-    spoken = any(
-        rule[0] in held and all(said in ("*", asked) for said, asked in zip(rule[1:4], words, strict=True))
-        for rule in sketch.rules
-    )
-    return Verdict.DENY if spoken else Verdict.NONE
 
 
 @UNHURRIED
@@ -51,7 +39,7 @@ def test_who_can_tells_of_every_role_what_the_rules_say_and_whether_anybody_can_
         assert list(told) == list(index.roles)
         for role in sketch.roles:
             line = told[role].rule
-            assert told[role].verdict is verdict(sketch, frozenset((role,)), cell)
+            assert told[role].verdict is sketch.says((role,), cell)
             assert (line.place if line else None) == index.decide(frozenset((role,)), cell).rule
         assert answer.anybody is any(
             sketch.allows((role,), cell) and any(cell.scope in ScopeType(scope).at_or_under for scope in scopes)
@@ -72,7 +60,7 @@ def test_what_can_and_the_matrix_agree_with_the_rules_cell_by_cell(sketch: Sketc
     cells = [cell for cell in CELLS if cell.scope in scopes]
     assert len(shown.rows) == len(cells)
     for cell in cells:
-        said = verdict(sketch, roles, cell)
+        said = sketch.says(roles, cell)
         found = spoken.pop((cell.scope, cell.entity, cell.operation), None)
         assert (found.verdict if found else Verdict.NONE) is said
         assert (found.rule.place if found and found.rule else None) == index.decide(roles, cell).rule

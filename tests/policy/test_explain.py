@@ -1,5 +1,8 @@
-"""Why, and what would have to be otherwise: an explanation agrees with the decision, and what it proposes does what it
-says, no less and no more."""
+"""Why, and what would have to be otherwise: the way to every rule, all that all but matched, every grant that would do.
+
+That an explanation agrees with the decision, and that what it proposes does what it says, no less and no more, is held
+to every policy of the stream in ``workbench_agreements``.
+"""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -8,30 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actions.authorization.answers import CountingRole, PolicyLine, Verdict
-from actions.authorization.explain import NEAR_MISSES_AT_MOST, Explanation, NoteKind, explain, stated
+from actions.authorization.explain import NEAR_MISSES_AT_MOST, NoteKind, explain, stated
 from actions.authorization.grants import CELLS_AT_MOST, GrantKind, Holders, with_users
-from actions.authorization.index import PolicyIndex
 from actions.authorization.rules import Rule
-from actions.authorization.source import PolicySource, parse
+from actions.authorization.source import PolicySource
 from actions.model import Nothing
 from actions.standard import Spec
 from actions.vocabulary import GET, ActionSpec, Controls, Effect, Entity, Permission, ScopeType, Use
 from tests.policy.support import CELLS, ORDERED_CELLS, Sketch, index_of, role_sets, sets_of, sketches
+from tests.policy.workbench_agreements import explained
 
 UNHURRIED = settings(deadline=None, max_examples=25)
 MANY = settings(deadline=None, max_examples=100)
-
-
-def supposed(roles: Iterable[str]) -> list[CountingRole]:
-    return [CountingRole(role=role) for role in sorted(roles)]
-
-
-def explained(index: PolicyIndex, roles: Iterable[str], cell: Permission) -> Explanation:
-    return explain(index, supposed(roles), cell, principal="+".join(sorted(roles)))
-
-
-def with_line(source: PolicySource, file: str, line: str) -> PolicySource:
-    return PolicySource({**source.files, file: source.files[file] + f"{line}\n".encode()})
 
 
 def without(source: PolicySource, lines: Iterable[PolicyLine]) -> PolicySource:
@@ -51,22 +42,6 @@ def differing(rule: Rule, counting: set[str], cell: Permission) -> set[str]:
 
 
 # -- why ---------------------------------------------------------------------------------------------------------------
-
-
-@UNHURRIED
-@given(sketches())
-def test_an_explanation_agrees_with_the_decision_and_names_the_rule_that_made_it(sketch: Sketch) -> None:
-    index = sketch.index()
-    for roles in sets_of(sketch):
-        for cell in ORDERED_CELLS:
-            told, decision = explained(index, roles, cell), index.decide(roles, cell)
-            assert told.allowed is decision.allowed
-            assert (told.decided_by.rule.place if told.decided_by else None) == decision.rule
-            for each in told.roles:
-                alone = index.rule_for(frozenset((each.held.role,)), cell)
-                assert (each.rule.place if each.rule else None) == (alone.place if alone else None)
-                assert (each.verdict is Verdict.ALLOW) is index.decide(frozenset((each.held.role,)), cell).allowed
-                assert (each.verdict is Verdict.NONE) is (alone is None)
 
 
 @UNHURRIED
@@ -146,55 +121,6 @@ def test_of_many_near_misses_the_most_useful_are_told_and_the_rest_counted() -> 
 
 
 # -- what would allow it -----------------------------------------------------------------------------------------------
-
-
-@MANY
-@given(sketches(), st.data())
-def test_a_line_that_is_proposed_may_stand_and_lets_in_whom_it_says_and_nobody_else(
-    sketch: Sketch, data: st.DataObject
-) -> None:
-    before, roles, cell = sketch.index(), data.draw(role_sets(sketch)), data.draw(st.sampled_from(ORDERED_CELLS))
-    told = explained(before, roles, cell)
-    for grant in told.grants:
-        if grant.kind is not GrantKind.LINE:
-            continue
-        assert grant.line is not None
-        assert grant.file is not None
-        source = with_line(sketch.source(), grant.file, grant.line)
-        assert parse(source, CELLS).errors == ()
-        after = index_of(source)
-        assert after.decide(roles, cell).allowed
-        gaining = set(grant.roles)
-        assert grant.size == len(gaining)
-        assert [str(gain) for gain in grant.gains] == [str(cell)]
-        for some in [roles, *sets_of(sketch), *(data.draw(role_sets(sketch)) for _ in range(3))]:
-            for other in ORDERED_CELLS:
-                let_in = other == cell and before.rule_for(some, cell) is None and bool(gaining & some)
-                now = before.decide(some, other).allowed
-                assert after.decide(some, other).allowed is (now or let_in), (some, other)
-
-
-@MANY
-@given(sketches(), st.data())
-def test_a_role_that_is_proposed_gives_and_takes_what_it_says_and_nothing_else(
-    sketch: Sketch, data: st.DataObject
-) -> None:
-    index, roles, cell = sketch.index(), data.draw(role_sets(sketch)), data.draw(st.sampled_from(ORDERED_CELLS))
-    for grant in explained(index, roles, cell).grants:
-        if grant.kind is not GrantKind.BINDING:
-            continue
-        bound_in = ScopeType(str(grant.bound_in))
-        assert index.bindable(grant.role, bound_in)
-        assert ScopeType(cell.scope) in bound_in.at_or_under
-        more = roles | {grant.role}
-        assert index.decide(more, cell).allowed
-        under = [other for other in ORDERED_CELLS if other.scope in bound_in.at_or_under]
-        now = {str(other) for other in under if index.decide(roles, other).allowed}
-        then = {str(other) for other in under if index.decide(more, other).allowed}
-        assert {str(gain) for gain in grant.gains} == then - now
-        assert {str(loss) for loss in grant.loses} == now - then
-        assert (grant.gained, grant.lost) == (len(then - now), len(now - then))
-        assert grant.size == grant.gained + grant.lost
 
 
 @UNHURRIED

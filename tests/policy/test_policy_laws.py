@@ -1,6 +1,7 @@
 """What must hold for every policy: the index, the plain reading of the rules, and stock Casbin are of one mind.
 
-The stream of policies and requests is in ``stream``, what is held to it in ``agreements``.
+The stream of policies and requests is in ``stream``, what is held to it in ``agreements`` (what decides) and in
+``workbench_agreements`` (what explains, lists, compares and replays).
 """
 
 import os
@@ -18,15 +19,16 @@ from actions.vocabulary import Permission
 from tests.policy.agreements import AGREEMENTS
 from tests.policy.stream import REQUESTS, REQUESTS_EACH, Sample, sample, samples
 from tests.policy.support import CELLS, Sketch
+from tests.policy.workbench_agreements import WORKBENCH
 
 PARTS = 4
-PROCESSES = 50 if REQUESTS > 100_000 else 5
+PROCESSES = 20 if REQUESTS > 100_000 else 3
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_surface_answers_alike_on_every_policy_and_request(part: int) -> None:
     for each in samples(REQUESTS, part, PARTS):
-        for agreement in AGREEMENTS:
+        for agreement in (*AGREEMENTS, *WORKBENCH):
             try:
                 agreement(each)
             except AssertionError as error:
@@ -102,10 +104,11 @@ from hashlib import sha256
 from actions.authorization.source import parse
 from tests.policy.stream import samples
 from tests.policy.support import CELLS
+from tests.policy.workbench_agreements import answers
 for sample in samples(2_000):
     parsed = parse(sample.source, CELLS)
-    answers = [sample.index.decide(*request) for request in sample.requests]
-    told = repr((parsed.findings, parsed.rules, answers))
+    decisions = [sample.index.decide(*request) for request in sample.requests]
+    told = repr((parsed.findings, parsed.rules, decisions, list(answers(sample))))
     print(sample.seed, sample.source.digest, sha256(told.encode()).hexdigest())
 """
 

@@ -16,7 +16,7 @@ from actions.vocabulary import Permission
 from tests.policy.recording import ACTIONS, START, Record, decisions, logs, record, replayed
 from tests.policy.support import Sketch, rules, sketches
 
-UNHURRIED = settings(deadline=None, max_examples=100)
+UNHURRIED = settings(deadline=None, max_examples=30)
 GET = Permission("domain", "thing", "get")
 PURGE = Permission("domain", "thing", "purge")
 CLERKS = Sketch(
@@ -173,7 +173,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_what_is_no_record_is_refused_and_never_a_crash(data: st.DataObject) -> None:
     held = (("domain", frozenset({"clerk"})),)

@@ -12,7 +12,7 @@ from actions.vocabulary import Permission
 from tests.policy.recording import ACTIONS, START, Record, decisions, logs, record, replayed, tallied
 from tests.policy.support import Sketch, sketches
 
-UNHURRIED = settings(deadline=None, max_examples=60)
+UNHURRIED = settings(deadline=None, max_examples=30)
 GET = Permission("domain", "thing", "get")
 PURGE = Permission("domain", "thing", "purge")
 ROLES = {"clerk": ("domain",), "guard": ("domain",)}
