@@ -16,7 +16,6 @@ from typing import NoReturn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from actions.authorization.rules import Finding, Severity
 from actions.authorization.source import PolicySource, read_folder
 
 SIGNATURE_FILE = "policy.sig"
@@ -62,9 +61,9 @@ class TrustedKeys:
         if not self.keys:
             return None
         if signature is None:
-            _refuse("unsigned", "There is no signature, and this server takes signed policies alone", _SIGN)
+            _refuse("There is no signature, and this server takes signed policies alone", _SIGN)
         if not is_signature(signature):
-            _refuse("signature", "This is no signature, which is one line: the base64 of 64 bytes", _SIGN)
+            _refuse("This is no signature, which is one line: the base64 of 64 bytes", _SIGN)
         for name, key in self.keys.items():
             try:
                 key.verify(b64decode(signature), _signed(digest))
@@ -72,7 +71,7 @@ class TrustedKeys:
                 continue
             return name
         message = "The signature is of other files than these, or by none of the keys that this server trusts"
-        _refuse("signature", message, "Look at what changed since it was signed; then sign it anew.")
+        _refuse(message, "Look at what changed since it was signed; then sign it anew.")
 
 
 def is_signature(text: str) -> bool:
@@ -117,5 +116,5 @@ def _decoded(text: str) -> bytes | None:
         return None
 
 
-def _refuse(rule_id: str, message: str, hint: str) -> NoReturn:
-    raise NotSigned(str(Finding(SIGNATURE_FILE, 1, 1, rule_id, Severity.ERROR, message, hint)))
+def _refuse(message: str, hint: str) -> NoReturn:
+    raise NotSigned(f"{SIGNATURE_FILE}:1:1: error: {message}. {hint}")
