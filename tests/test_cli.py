@@ -185,18 +185,17 @@ def test_a_shadow_is_begun_looked_at_and_ended(server: Installation, tmp_path: P
     (shipped,) = versions()
     assert shadow("report") == "No policy version has ever been shadowed.\n"
     assert server.run("policy", "shadow", "stop", "--reason", "there is none").exit_code == 1
-    edited, shape = server.folder / "policies" / "user.csv", POLICIES / "user.csv"
-    shutil.copytree(POLICIES, tmp_path / "candidate")
+    shape = POLICIES / "user.csv"
+    shutil.copytree(server.folder / "policies", tmp_path / "candidate")
     with (tmp_path / "candidate" / "user.csv").open("a") as file:
         file.write("p, superadmin, user, user, get, deny\n")
-    in_one_line(server.run("policy", "shadow", "start", str(tmp_path / "candidate"), "--reason", "not there yet"))
     in_one_line(server.run("policy", "shadow", "start", "abcdef", "--reason", "nothing begins so"))
     in_one_line(server.run("policy", "shadow", "start", "no-such-folder", "--reason", "nothing is there"))
-    shutil.copy(tmp_path / "candidate" / "user.csv", edited)
-    until(lambda: len(versions()) == 2 and versions()[0] != shipped)
-    candidate = versions()[0]
-    shutil.copy(shape, edited)
-    until(lambda: versions()[0] == shipped)
+    stored = json.loads(shadow("start", str(tmp_path / "candidate"), "--reason", "never seen", "--format", "json"))
+    (candidate,) = (version for version in versions() if version != shipped)
+    assert stored["candidate"] == candidate
+    version = json.loads(server.api("GET", f"/admin/policies/{candidate}").stdout)
+    assert (version["upload_reason"], version["active"]) == ("never seen", False)
 
     assert server.run("policy", "shadow", "start", shipped[:8], "--reason", "it decides already").exit_code == 1
     begun = shadow("start", candidate[:8], "--reason", "whom [b]would[/b] it shut out?")

@@ -3,7 +3,6 @@
 There is no offline form: what would be otherwise for those who really ask is known to the server alone.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli.exits import command_group, exits
-from server.cli.output import CannotRun, Format, plain_console, show_json, show_table, unsteered
+from server.cli.output import Format, plain_console, show_json, show_table, unsteered
 
 if TYPE_CHECKING:
     from actions.entities.policy_shadow import PolicyShadow, ShadowReport
@@ -25,20 +24,22 @@ _Endpoint = Annotated[str | None, typer.Option(help="Another server than the cre
 
 @shadow.command()
 def start(
-    candidate: Annotated[str, typer.Argument(help="A stored version by the beginning of its digest, or a folder.")],
+    candidate: Annotated[
+        str, typer.Argument(help="A policy folder, or a stored version: its digest, or the beginning of it.")
+    ],
     reason: _Reason,
     format: _Format = Format.TABLE,
     endpoint: _Endpoint = None,
 ) -> None:
-    """Shadow a stored version of the policy, on every worker of every server. It takes the place of any other shadow.
+    """Shadow a version of the policy, on every worker of every server. It takes the place of any other shadow.
 
-    A folder stands for the stored version of the same content: upload it first.
+    A folder is stored as a version first, as `policy upload` does it, with the same reason.
     """
     from actions.entities.policy_shadow import PolicyShadow
     from server.cli.policy.asking import ask
 
     with _answered():
-        digest = _stored(candidate, endpoint)
+        digest = _version(candidate, reason, endpoint)
         told = ask("POST", f"/admin/policies/{digest}/shadow", {"reason": reason}, PolicyShadow, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
@@ -96,26 +97,12 @@ def _answered() -> Iterator[None]:
             raise typer.Exit(1) from None
 
 
-def _stored(candidate: str, endpoint: str | None) -> str:
-    """The digest that is meant. Raises ``CannotRun`` when that is not one version."""
-    from actions.authorization.source import read_folder
-    from actions.entities.policy import PolicyVersion
-    from actions.query import Page
-    from server.cli.policy.asking import ask
-    from server.cli.policy.choice import chosen_folder
+def _version(candidate: str, reason: str, endpoint: str | None) -> str:
+    """The digest that is meant: a folder goes before a stored version. Raises ``CannotRun`` and ``Refused``."""
+    from server.cli.policy.stored import resolved, uploaded
 
-    if re.fullmatch(r"[0-9a-f]{6,64}", candidate):
-        beginning, missing = candidate, f"no stored version begins with {candidate}"
-    else:
-        beginning = read_folder(chosen_folder(Path(candidate))).digest
-        missing = f"the server does not have version {beginning[:12]}, which {candidate} holds: upload it first"
-    if len(beginning) == 64 and beginning == candidate:
-        return candidate
-    question = {"filter": {"id": {"starts_with": beginning}}, "limit": 2}
-    found = ask("GET", "/admin/policies", question, Page[PolicyVersion], endpoint).items
-    if len(found) != 1:
-        raise CannotRun(missing if not found else f"several stored versions begin with {candidate}: say more of it")
-    return found[0].id
+    folder = Path(candidate)
+    return uploaded(folder, reason, endpoint).id if folder.is_dir() else resolved(candidate, endpoint)
 
 
 def _tell(told: "PolicyShadow") -> None:

@@ -5,16 +5,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 import typer
 
+from actions.authorization.signing import read_signed
 from actions.entities.policy import ActivationKind, PolicyHistory, PolicyVersion
 from actions.query import Page
 from server.cli.api import Call, credentials, send
 from server.cli.exits import exits, settings_or_exit
 from server.cli.output import CannotRun, Format, show_json, unsteered
-from server.cli.policy.asking import Refused, ask
+from server.cli.policy.asking import Refused, ask, files_of
+from server.cli.policy.choice import chosen_folder
 
 SHORT = 12
 """As much of a digest as is shown: enough to tell any two apart."""
@@ -46,6 +49,13 @@ def resolved(prefix: str, endpoint: str | None) -> str:
     if len(found) > 1:
         raise CannotRun(f"more than one stored version begins with {prefix}; write more of it")
     return found[0].id
+
+
+def uploaded(folder: Path | None, reason: str | None, endpoint: str | None) -> PolicyVersion:
+    """Have a folder checked and stored as a version, with the signature in it. Raises ``CannotRun`` and ``Refused``."""
+    chosen = chosen_folder(folder)
+    question = {"files": files_of(chosen), "signature": read_signed(chosen).signature, "reason": reason}
+    return ask("POST", "/admin/policies", question, PolicyVersion, endpoint)
 
 
 def tell_activated(version: PolicyVersion, form: Format, endpoint: str | None) -> None:

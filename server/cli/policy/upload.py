@@ -18,17 +18,11 @@ def command(
 
     A signature in the folder is sent along. The same files are the same version, however often they are uploaded.
     """
-    from actions.authorization.signing import read_signed
-    from actions.entities.policy import PolicyVersion
     from server.cli.output import show_json
-    from server.cli.policy.asking import ask, files_of
-    from server.cli.policy.choice import chosen_folder
-    from server.cli.policy.stored import SHORT, answered
+    from server.cli.policy.stored import SHORT, answered, uploaded
 
     with answered():
-        chosen = chosen_folder(folder)
-        question = {"files": files_of(chosen), "signature": read_signed(chosen).signature, "reason": reason}
-        told = ask("POST", "/admin/policies", question, PolicyVersion, endpoint)
+        told = uploaded(folder, reason, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
             return
