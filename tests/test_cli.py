@@ -291,7 +291,7 @@ def test_a_policy_is_checked_by_the_running_server(server: Installation, tmp_pat
     assert wrong.exit_code == 1
     assert "'Allow' is no known effect" in wrong.stdout
     refused = server.run("policy", "check", "--server", "--version", "0" * 64)
-    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (2, "")
     assert "policy-check-unknown-version" in refused.stderr
 
 

@@ -3,8 +3,6 @@
 There is no offline form: what would be otherwise for those who really ask is known to the server alone.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +10,13 @@ import typer
 
 from server.cli.exits import command_group, exits
 from server.cli.output import Format, plain_console, show_json, show_table, unsteered
+from server.cli.policy.options import EndpointOption, FormatOption, ReasonOption
+from server.cli.policy.words import second, short
 
 if TYPE_CHECKING:
     from actions.entities.policy_shadow import PolicyShadow, ShadowReport
 
 shadow = command_group("Ask a candidate beside the active policy, in the running server. Its answers are only counted.")
-_Reason = Annotated[str, typer.Option(help="Why; it stands in the record.")]
-_Format = Annotated[Format, typer.Option(help="For a person, or JSON.")]
-_Endpoint = Annotated[str | None, typer.Option(help="Another server than the credentials name.")]
 
 
 @shadow.command()
@@ -27,9 +24,9 @@ def start(
     candidate: Annotated[
         str, typer.Argument(help="A policy folder, or a stored version: its digest, or the beginning of it.")
     ],
-    reason: _Reason,
-    format: _Format = Format.TABLE,
-    endpoint: _Endpoint = None,
+    reason: ReasonOption,
+    format: FormatOption = Format.TABLE,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Shadow a version of the policy, on every worker of every server. It takes the place of any other shadow.
 
@@ -38,7 +35,7 @@ def start(
     from actions.entities.policy_shadow import PolicyShadow
     from server.cli.policy.asking import ask
 
-    with _answered():
+    with exits():
         digest = _version(candidate, reason, endpoint)
         told = ask("POST", f"/admin/policies/{digest}/shadow", {"reason": reason}, PolicyShadow, endpoint)
         if format is Format.JSON:
@@ -49,12 +46,12 @@ def start(
 
 
 @shadow.command()
-def stop(reason: _Reason, format: _Format = Format.TABLE, endpoint: _Endpoint = None) -> None:
+def stop(reason: ReasonOption, format: FormatOption = Format.TABLE, endpoint: EndpointOption = None) -> None:
     """End the shadow. What it saw is kept for `report`."""
     from actions.entities.policy_shadow import PolicyShadow
     from server.cli.policy.asking import ask
 
-    with _answered():
+    with exits():
         told = ask("POST", "/admin/policies/unshadow", {"reason": reason}, PolicyShadow, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
@@ -65,8 +62,8 @@ def stop(reason: _Reason, format: _Format = Format.TABLE, endpoint: _Endpoint = 
 @shadow.command()
 def report(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most differences to show.")] = 100,
-    format: _Format = Format.TABLE,
-    endpoint: _Endpoint = None,
+    format: FormatOption = Format.TABLE,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Show where the candidate would have decided otherwise, the most frequent first. The exit code is 1 if anywhere.
 
@@ -75,7 +72,7 @@ def report(
     from actions.entities.policy_shadow import ShadowReport
     from server.cli.policy.asking import ask
 
-    with _answered():
+    with exits():
         told = ask("GET", "/admin/policies/shadow_report", {"limit": limit}, ShadowReport, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
@@ -83,18 +80,6 @@ def report(
             _tell_report(told)
         differs = told.shadow is not None and told.shadow.gained + told.shadow.lost > 0
     raise typer.Exit(int(differs))
-
-
-@contextmanager
-def _answered() -> Iterator[None]:
-    """What the server refuses ends with 1: it has been printed already."""
-    from server.cli.policy.asking import Refused
-
-    with exits():
-        try:
-            yield
-        except Refused:
-            raise typer.Exit(1) from None
 
 
 def _version(candidate: str, reason: str, endpoint: str | None) -> str:
@@ -107,10 +92,10 @@ def _version(candidate: str, reason: str, endpoint: str | None) -> str:
 
 def _tell(told: "PolicyShadow") -> None:
     console = plain_console()
-    since = f"since {told.started_at:%Y-%m-%d %H:%M:%S} UTC by {told.started_by}"
-    console.print(unsteered(f"shadow of {told.candidate[:12]}, {since}: {told.reason}"), markup=False, soft_wrap=True)
+    since = f"since {second(told.started_at)} UTC by {told.started_by}"
+    console.print(unsteered(f"shadow of {short(told.candidate)}, {since}: {told.reason}"), markup=False, soft_wrap=True)
     if told.ended_at is not None:
-        ended = f"ended {told.ended_at:%Y-%m-%d %H:%M:%S} UTC by {told.ended_by}"
+        ended = f"ended {second(told.ended_at)} UTC by {told.ended_by}"
         console.print(unsteered(f"{ended}: {told.ended_reason}"), markup=False, soft_wrap=True)
 
 
@@ -136,7 +121,7 @@ def _tell_report(told: "ShadowReport") -> None:
                 str(each.cell),
                 each.active_rule or "no rule",
                 each.candidate_rule or "no rule",
-                f"{each.last_at:%Y-%m-%d %H:%M:%S}",
+                second(each.last_at),
                 each.last_principal,
             )
             for each in told.differences
