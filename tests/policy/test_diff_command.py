@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from actions.authorization.difference import DifferenceTotals, PolicyDifference, difference
+from actions.authorization.difference import difference
+from actions.authorization.difference_answer import DifferenceTotals, PolicyDifference
 from actions.authorization.source import read_folder
 from actions.entities import whole_vocabulary
 from server.cli.output import CannotRun

@@ -10,7 +10,7 @@ from server.cli.exits import exits, settings_or_exit
 from server.cli.policy.options import EndpointOption, FolderOption, ServerOption
 
 if TYPE_CHECKING:
-    from actions.authorization.difference import PolicyDifference
+    from actions.authorization.difference_answer import PolicyDifference
     from server.cli.policy.revisions import Named
 
 
@@ -66,7 +66,8 @@ def command(
 def _compared(old: "Named", new: "Named", *, asks: bool, endpoint: str | None) -> "PolicyDifference":
     """By the server if it is to be asked, or if only it has one of them. What is at hand is compiled in any case: its
     mistakes are told here, with their places. Raises ``CannotRun`` and ``Refused``."""
-    from actions.authorization.difference import PolicyDifference, difference
+    from actions.authorization.difference import difference
+    from actions.authorization.difference_answer import PolicyDifference
     from server.cli.policy.asking import ask
     from server.cli.policy.choice import compiled
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from actions.authorization.difference import (
+from actions.authorization.difference_answer import (
     DifferenceCause,
     DifferenceEffect,
     DifferenceGroup,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from actions.authorization.difference import (
+from actions.authorization.difference_answer import (
     DifferenceCause,
     DifferenceEdit,
     DifferenceEffect,

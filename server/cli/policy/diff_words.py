@@ -1,7 +1,7 @@
 """How a difference is put into words, for the table and for the comment alike."""
 
 from actions.authorization.answers import PolicyLine
-from actions.authorization.difference import (
+from actions.authorization.difference_answer import (
     DifferenceEffect,
     DifferenceKind,
     DifferenceTotals,
