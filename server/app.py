@@ -49,7 +49,8 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
-from server.policy import ActivePolicy, FolderNote, FolderWatch
+from server.policy import ActivePolicy
+from server.policy_folder import FolderNote, FolderWatch
 from server.repositories.access_history import activation_at
 from server.repositories.channel import Channel
 from server.repositories.database import Database

@@ -5,7 +5,6 @@ answer is out already, and stays as it is. What differs is counted by kind, in b
 it. Who the kinds are of is told by roles: of the people only the last one of each kind.
 """
 
-import asyncio
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from actions.hooks import Outcome, UsedThing
 from actions.vocabulary import Permission
 from audit.record import Phase
 from server.http.metrics import Metrics
-from server.policy import compiled
+from server.policy import compiled, following
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.policy_shadow import running_shadow
@@ -98,7 +97,6 @@ class Shadow:
         self._metrics = metrics
         self._running: _Running | None = None
         self._seen: dict[UUID, Counts] = {}
-        self._moved = asyncio.Event()
         self._log = structlog.get_logger("chamberlain.policy")
 
     @property
@@ -152,22 +150,15 @@ class Shadow:
 
     async def follow(self, channel: Channel) -> None:
         """Load whenever the channel says that a shadow began or ended. Runs until cancelled."""
-        channel.listen(self._hear)
-        self._moved.set()
-        while True:
-            await self._moved.wait()
-            self._moved.clear()
-            try:
-                await self.load()
-            except ChamberlainError:
-                await asyncio.sleep(0.1)
-                self._moved.set()
-            except Exception as error:  # the server decides on without it
-                self._log.error("shadow cannot be used", exc_info=error)
+        await following(channel, "shadow:", self._keep_up)
 
-    def _hear(self, word: str) -> None:
-        if word == "*" or word.startswith("shadow:"):
-            self._moved.set()
+    async def _keep_up(self) -> None:
+        try:
+            await self.load()
+        except ChamberlainError:
+            raise
+        except Exception as error:  # the server decides on without it
+            self._log.error("shadow cannot be used", exc_info=error)
 
     def _compare(self, candidate: PolicyIndex, outcome: Outcome, counts: Counts) -> None:
         decision = outcome.decision

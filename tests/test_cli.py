@@ -182,14 +182,13 @@ def test_a_shadow_is_begun_looked_at_and_ended(server: Installation, tmp_path: P
     shutil.copytree(server.folder / "policies", tmp_path / "candidate")
     with (tmp_path / "candidate" / "user.csv").open("a") as file:
         file.write("p, superadmin, user, user, get, deny\n")
-    in_one_line(server.run("policy", "shadow", "start", str(tmp_path / "candidate"), "--reason", "not there yet"))
     in_one_line(server.run("policy", "shadow", "start", "abcdef", "--reason", "nothing begins so"))
     in_one_line(server.run("policy", "shadow", "start", "no-such-folder", "--reason", "nothing is there"))
-    shutil.copy(tmp_path / "candidate" / "user.csv", edited)
-    until(lambda: len(versions()) == 2 and versions()[0] != shipped)
-    candidate = versions()[0]
-    shutil.copy(shape, edited)
-    until(lambda: versions()[0] == shipped)
+    stored = json.loads(shadow("start", str(tmp_path / "candidate"), "--reason", "never seen", "--format", "json"))
+    (candidate,) = (version for version in versions() if version != shipped)
+    assert stored["candidate"] == candidate
+    version = json.loads(server.api("GET", f"/admin/policies/{candidate}").stdout)
+    assert (version["upload_reason"], version["active"]) == ("never seen", False)
 
     assert server.run("policy", "shadow", "start", shipped[:8], "--reason", "it decides already").exit_code == 1
     begun = shadow("start", candidate[:8], "--reason", "whom [b]would[/b] it shut out?")
@@ -285,7 +284,7 @@ def test_a_policy_is_checked_by_the_running_server(server: Installation, tmp_pat
     assert wrong.exit_code == 1
     assert "'Allow' is no known effect" in wrong.stdout
     refused = server.run("policy", "check", "--server", "--version", "0" * 64)
-    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (2, "")
     assert "policy-check-unknown-version" in refused.stderr
 
 

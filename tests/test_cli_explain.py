@@ -127,7 +127,7 @@ def test_a_question_that_cannot_be_asked_ends_in_one_line(folder: Path) -> None:
         (("ghost", "domain_search_users"), "'ghost' is no role"),
         (("system:ghost", "domain_search_users"), "no principal"),
         (("auditor", "domain_search_user"), "Did you mean 'domain_search_users'?"),
-        (("auditor", "domain_search_users", "project:1"), "of type domain"),
+        (("auditor", "domain_search_users", "project:1"), "of the type domain"),
         (("auditor", "domain_search_users", "--folder", str(folder / "none")), "cannot be read"),
         (("auditor", "domain_search_users", "--server", "--endpoint", "http://127.0.0.1:1"), "credentials"),
     ):

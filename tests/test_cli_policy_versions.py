@@ -75,9 +75,10 @@ async def test_a_change_goes_live_by_hand_and_back(policy: Policy, folder: Path,
         [old[:12], "published", "system:policy"],
     ]
     out = tmp_path / "out"
-    told = f"{out}: {len(read_folder(folder).files)} files of version {new[:12]}\n"
-    assert good(await policy("download", new[:8], "--out", str(out))) == told
-    assert read_folder(out).files == read_folder(folder).files
+    told = good(await policy("download", new[:8], "--out", str(out)))
+    files = read_folder(folder).files
+    assert told == f"{out}: {len(files)} files of version {new[:12]}\n"
+    assert read_folder(out).files == files
 
 
 async def test_a_program_is_told_what_the_server_answered(policy: Policy, world: World) -> None:
@@ -111,7 +112,8 @@ async def test_what_the_server_refuses_ends_with_1_and_what_cannot_be_asked_with
         assert json.loads(refused.stderr)["status"] in (403, 404, 409)
     amend(folder / "user.csv", "\n", "\np, owner, user, spaceship, get, allow\n")
     refused = await policy("upload", str(folder))
-    assert refused.exit_code == 1
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert json.loads(refused.stderr)["status"] == 422
     assert "'spaceship' is no known object" in refused.stderr
     await planted(world, shipped_with("# one of two"))
     for prefix in ("beef" * 4, "abc", "latest", "A" * 12, "../x", ""):
@@ -123,6 +125,34 @@ async def test_what_the_server_refuses_ends_with_1_and_what_cannot_be_asked_with
     told = in_one_line(await policy("download", SHIPPED.digest, "--out", str(occupied)))
     assert "is not empty" in told
     assert [path.name for path in occupied.iterdir()] == ["mine"]
+
+
+async def test_every_command_that_asks_the_server_ends_alike(policy: Policy, folder: Path) -> None:
+    """With 1 where the caller is refused, with 2 where nobody could answer."""
+    version = ("--version", "0" * 64)
+    search = "domain_search_users"
+    for command, lost in (
+        (("explain", "owner", search), version),
+        (("who-can", search), version),
+        (("what-can", "owner"), version),
+        (("matrix",), version),
+        (("check",), version),
+        (("test",), version),
+        (("diff", "active", str(folder)), ()),
+    ):
+        refused = await policy(*command, "--server", who="mia")
+        assert (refused.exit_code, refused.stdout) == (1, ""), (command, refused.output)
+        assert json.loads(refused.stderr)["status"] == 403
+        if lost is version:
+            lost_there = await policy(*command, "--server", *lost)
+            assert (lost_there.exit_code, lost_there.stdout) == (2, ""), (command, lost_there.output)
+            assert json.loads(lost_there.stderr)["status"] == 422
+            told = in_one_line(await policy(*command, *lost))
+            assert "add --server" in told
+        nowhere = in_one_line(await policy(*command, "--endpoint", "http://127.0.0.1:9"))
+        assert "cannot be reached" in nowhere
+    refused = await policy("shadow", "start", "0" * 64, "--reason", "x", who="mia")
+    assert (refused.exit_code, json.loads(refused.stderr)["status"]) == (1, 403)
 
 
 async def test_a_beginning_that_two_versions_share_names_neither(policy: Policy, world: World) -> None:

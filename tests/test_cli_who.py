@@ -89,6 +89,8 @@ def test_what_a_folder_cannot_tell_ends_in_one_line(tmp_path: Path) -> None:
         (("matrix", "--scope", "domain:research"), "add --server"),
         (("matrix", "--entity", "spaceship"), "no entity 'spaceship'"),
         (("matrix", "--role", "cook"), "'cook' is no role"),
+        (("matrix", "--version", "0" * 64), "add --server"),
+        (("matrix", "--server", "--version", "0" * 64), "not about both"),
     ):
         assert hint in in_one_line(invoke("policy", *arguments, *FOLDER))
     assert "cannot be read as a folder" in in_one_line(invoke("policy", "matrix", "--folder", str(tmp_path / "gone")))
@@ -100,6 +102,9 @@ def test_both_doors_give_the_same_answer_about_roles(server: Installation) -> No
         asked = server.run("policy", *arguments, "--server", *JSON)
         assert asked.exit_code == 0, asked.output
         assert json.loads(asked.stdout) == told(*arguments, folder=active), arguments
+        digest = told(*arguments, folder=active)["policy"]
+        stored = server.run("policy", *arguments, "--server", "--version", digest[:12], *JSON)
+        assert json.loads(stored.stdout) == told(*arguments, folder=active), arguments
         sent = server.run("policy", *arguments, "--server", *FOLDER, *JSON)
         assert json.loads(sent.stdout) == told(*arguments), arguments
 
@@ -125,7 +130,7 @@ def test_the_server_tells_of_people(server: Installation) -> None:
     assert re.search(r"^ +(│ )*bee1$", shown, re.MULTILINE)
 
 
-def test_a_refusal_of_the_server_ends_with_one(server: Installation) -> None:
+def test_a_question_that_means_nothing_ends_with_2_through_either_door(server: Installation) -> None:
     lost = server.run("policy", "who-can", "domain_search_users", "domain:atlantis", "--server")
-    assert (lost.exit_code, lost.stdout) == (1, "")
+    assert (lost.exit_code, lost.stdout) == (2, "")
     assert "policy-who-can-unknown-scope" in lost.stderr

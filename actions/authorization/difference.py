@@ -2,159 +2,31 @@
 
 Exact for single roles in three values (allow, deny, nothing), and so for every set of roles: what a set may do follows
 from what its roles may. Moved lines, comments and their order are no difference. Whom a difference touches is said in
-``touched``; this module knows no user and no database.
+``touched``, the answer's models stand in ``difference_answer``; this module knows no user and no database.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
-from uuid import UUID
-
-from pydantic import Field
 
 from actions.authorization import role_file
 from actions.authorization.answers import Cell, PolicyLine, Verdict
+from actions.authorization.difference_answer import (
+    DifferenceCause,
+    DifferenceEdit,
+    DifferenceEffect,
+    DifferenceGroup,
+    DifferenceKind,
+    DifferenceTotals,
+    PolicyDifference,
+    RoleDifference,
+)
 from actions.authorization.index import PolicyIndex
 from actions.authorization.rules import ALLOW, DENY, RULE_FILES, Cells, Role, RoleLink, Rule, ancestors
-from actions.model import Output
 from actions.vocabulary import Permission, ScopeType
 
 _FILES = (*RULE_FILES, role_file.FILE)
 _SCOPES = [*ScopeType]
 _NOTHING: frozenset[Permission] = frozenset()
-
-
-class DifferenceKind(StrEnum):
-    """What became of a role on a cell.
-
-    *Gained*: it is allowed now. *Lost*: it is allowed no longer. *Barred*: an explicit deny came, which takes the cell
-    away from whoever is allowed it by another role. *Unbarred*: such a deny went.
-    """
-
-    GAINED = "gained"
-    LOST = "lost"
-    BARRED = "barred"
-    UNBARRED = "unbarred"
-
-    @classmethod
-    def of(cls, before: Verdict, after: Verdict) -> "DifferenceKind":
-        if after is Verdict.ALLOW:
-            return cls.GAINED
-        if before is Verdict.ALLOW:
-            return cls.LOST
-        return cls.BARRED if after is Verdict.DENY else cls.UNBARRED
-
-    @property
-    def widens(self) -> bool:
-        """Whether somebody may do more by it, and not less."""
-        return self in (DifferenceKind.GAINED, DifferenceKind.UNBARRED)
-
-
-class DifferenceEdit(StrEnum):
-    ADDED = "added"
-    REMOVED = "removed"
-    CHANGED = "changed"
-
-
-class DifferenceCause(Output):
-    """A line that only one of the versions has, or that says the opposite in the other."""
-
-    edit: DifferenceEdit
-    line: PolicyLine = Field(description="Where it stands: in the new version, or in the old one if it was removed.")
-    before: PolicyLine | None = Field(default=None, description="What a changed line said in the old version.")
-
-
-class TouchedUsers(Output):
-    count: int
-    first: list[UUID] = Field(description="The first few of them, by id.")
-
-
-class DifferenceEffect(Output):
-    """One change of verdict for some roles on some cells: each of these roles, on each of these cells."""
-
-    kind: DifferenceKind
-    before: Verdict
-    after: Verdict
-    roles: list[str]
-    role_count: int
-    cells: list[Cell]
-    cell_count: int
-    users: TouchedUsers | None = Field(
-        default=None, description="The users who hold one of the roles, and gain or lose one of the cells by it."
-    )
-
-
-class DifferenceGroup(Output):
-    """All that one line makes different."""
-
-    cause: DifferenceCause
-    effects: list[DifferenceEffect]
-
-
-class RoleDifference(Output):
-    """A role that was declared, or is no longer, or may be held elsewhere."""
-
-    role: str
-    edit: DifferenceEdit
-    line: PolicyLine
-    before: list[ScopeType] = Field(description="The types of scope in which it could be held.")
-    after: list[ScopeType]
-
-    @property
-    def widens(self) -> bool:
-        return not set(self.after) <= set(self.before)
-
-    @property
-    def narrows(self) -> bool:
-        return not set(self.before) <= set(self.after)
-
-
-class DifferenceUsers(Output):
-    """Whoever may do something, somewhere, that they might not before; and whoever may not any longer."""
-
-    gain: TouchedUsers
-    lose: TouchedUsers
-
-
-class DifferenceTotals(Output):
-    """How many pairs of a role and a cell there are of each kind."""
-
-    gained: int = 0
-    lost: int = 0
-    barred: int = 0
-    unbarred: int = 0
-
-
-class PolicyDifference(Output):
-    """Everything that changes from the old version to the new one."""
-
-    old: str = Field(description="The digest of the old version.")
-    new: str = Field(description="The digest of the new version.")
-    totals: DifferenceTotals
-    groups: list[DifferenceGroup] = Field(description="What changes, by the line that makes it change.")
-    group_count: int
-    roles: list[RoleDifference]
-    role_count: int
-    idle: list[DifferenceCause] = Field(description="Lines that only one version has, and that change no cell.")
-    idle_count: int
-    users: DifferenceUsers | None = Field(
-        default=None, description="Null: the users were not looked at, for want of a database or of the right to see."
-    )
-    truncated: bool = Field(default=False, description="There is more than is shown; the counts are of everything.")
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every decision is the same, and every role may be held where it could be."""
-        return self.group_count == self.role_count == 0
-
-    @property
-    def widens(self) -> bool:
-        """Whether anybody may do more, or may come to hold a role in a place where nobody could."""
-        return bool(self.totals.gained or self.totals.unbarred) or any(role.widens for role in self.roles)
-
-    @property
-    def narrows(self) -> bool:
-        return bool(self.totals.lost or self.totals.barred) or any(role.narrows for role in self.roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,25 +75,6 @@ def changes_between(old: PolicyIndex, new: PolicyIndex) -> Iterator[Change]:
             before, after = old.rule_for(alone, cell), new.rule_for(alone, cell)
             if _verdict(before) is not _verdict(after):
                 yield Change(role, cell, before, after)
-
-
-def bounded(found: PolicyDifference, *, groups: int, parts: int) -> PolicyDifference:
-    """At most so many groups, and so many roles and cells in them together; the rest is only counted."""
-    kept: list[DifferenceGroup] = []
-    left = parts
-    for group in found.groups[:groups]:
-        effects = []
-        for effect in group.effects:
-            roles = effect.roles[:left]
-            cells = effect.cells[: left - len(roles)]
-            left -= len(roles) + len(cells)
-            effects.append(effect.model_copy(update={"roles": roles, "cells": cells}))
-        kept.append(group.model_copy(update={"effects": effects}))
-        if left == 0:
-            break
-    shown = {"groups": kept, "roles": found.roles[:groups], "idle": found.idle[:groups]}
-    cut = found.model_copy(update=shown)
-    return cut if cut == found else cut.model_copy(update={"truncated": True})
 
 
 def _verdict(rule: Rule | None) -> Verdict:

@@ -12,12 +12,7 @@ from heapq import nsmallest
 from uuid import UUID
 
 from actions.authorization.answers import Cell
-from actions.authorization.difference import (
-    DifferenceGroup,
-    DifferenceUsers,
-    PolicyDifference,
-    TouchedUsers,
-)
+from actions.authorization.difference_answer import DifferenceGroup, DifferenceUsers, PolicyDifference, TouchedUsers
 from actions.authorization.index import PolicyIndex
 from actions.vocabulary import Permission, ScopeType
 

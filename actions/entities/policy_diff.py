@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from actions.authorization.difference import PolicyDifference
+from actions.authorization.difference_answer import PolicyDifference
 from actions.entities.policy import POLICIES, PolicyQuestion
 from actions.model import Input, Unsaid
 from actions.vocabulary import GET, Operation, ScopeType

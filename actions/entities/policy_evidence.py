@@ -1,25 +1,18 @@
 """Point in time: who could do what, at a moment that has passed, as evidence that others can check."""
 
-from typing import Annotated
-
 from pydantic import Field
 
 from actions.entities.policy import POLICIES
-from actions.model import Input, Output, Text, Time
+from actions.entities.policy_words import ActionWord, ScopeWord
+from actions.model import Input, Output, Time
 from actions.vocabulary import GET, Operation, ScopeType
 
 WHO_COULD = Operation("who_could", on_item=False, reads=True, in_body=True, tells_of=GET)
 
 
 class WhoCouldQuestion(Input):
-    action: Annotated[Text, Field(max_length=100, description="An action's name: `domain_search_users`.")]
-    scope: Annotated[
-        Text,
-        Field(
-            max_length=100,
-            description="`admin`, `domain:` and its name or id, or `project:` or `user:` and an id.",
-        ),
-    ]
+    action: ActionWord
+    scope: ScopeWord
     at: Time
 
 

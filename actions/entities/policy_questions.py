@@ -10,28 +10,11 @@ from pydantic import Field, StringConstraints
 
 from actions.authorization.analysis import Matrix, WhatCan, WhoCan
 from actions.entities.policy import POLICIES, PolicyQuestion
-from actions.model import NAME_PATTERN, Unsaid
+from actions.entities.policy_words import ActionWord, PrincipalWord, ScopeWord
+from actions.model import Unsaid
 from actions.query import Cursor
 from actions.vocabulary import GET, Operation, ScopeType
 
-_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_NAME = NAME_PATTERN.strip("^$")
-Place = Annotated[str, StringConstraints(pattern=f"^(?:admin|domain:{_NAME}|(?:project|user):{_UUID})$")]
-"""A scope in one word: ``admin``, ``domain:`` and a name or id, ``project:`` or ``user:`` and an id."""
-ActionWord = Annotated[
-    str,
-    StringConstraints(pattern="^[a-z][a-z0-9_]*(?::[a-z][a-z0-9_]*){0,2}$", max_length=200),
-    Field(description="An action by its name, `domain_search_users`, or by its words, `domain:user:search`."),
-]
-PrincipalWord = Annotated[
-    str,
-    StringConstraints(pattern=f"^(?:user:{_UUID}|system:[a-z]+|anonymous|[a-z][a-z0-9_]*(?:[+][a-z][a-z0-9_]*)*)$"),
-    Field(
-        max_length=1000,
-        description="`user:` and an id, a system principal like `system:sweeper`, `anonymous`, or roles joined by +, "
-        "supposed to count.",
-    ),
-]
 Limit = Annotated[int, Field(ge=1, le=100, description="How many of them on a page.")]
 
 WHO_CAN = Operation("who_can", on_item=False, reads=True, in_body=True, tells_of=GET)
@@ -46,23 +29,22 @@ class Paged(PolicyQuestion):
 
 class WhoCanQuestion(Paged):
     action: ActionWord
-    scope: Unsaid[Place] = Field(
+    scope: Unsaid[ScopeWord] = Field(
         default=None,
-        description="Where: `admin`, `domain:` and a name or id, `project:` or `user:` and an id. Unsaid: of the roles "
-        "alone, without the people.",
+        description="Where. Unsaid: of the roles alone, without the people.",
     )
 
 
 class WhatCanQuestion(Paged):
     principal: PrincipalWord
-    scope: Unsaid[Place] = Field(
+    scope: Unsaid[ScopeWord] = Field(
         default=None, description="One scope; unsaid: each where the principal holds a role, a page of them."
     )
     scope_type: Unsaid[ScopeType] = Field(default=None, description="Only what is done in scopes of this type.")
 
 
 class MatrixQuestion(Paged):
-    scope: Unsaid[Place] = Field(
+    scope: Unsaid[ScopeWord] = Field(
         default=None, description="Whose people are the columns, a page of them. Unsaid: the columns are the roles."
     )
     scope_type: Unsaid[ScopeType] = Field(default=None, description="Only what is done in scopes of this type.")

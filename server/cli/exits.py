@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import typer
 
-from server.cli.output import CannotRun, complain
+from server.cli.output import CannotRun, Refused, complain, show_json
 from server.settings import Settings, SettingsError, load
 
 
@@ -24,22 +24,16 @@ def settings_or_exit() -> Settings:
 
 @contextmanager
 def exits() -> Iterator[None]:
-    """What a command cannot do ends in one line on standard error and with 2."""
+    """How every command ends that does not end well: told on standard error, with 2 if it could not do its work or was
+    not understood, with 1 if the answer was no."""
     try:
         yield
     except CannotRun as error:
         complain(str(error))
         raise typer.Exit(2) from None
-
-
-@contextmanager
-def local_exits() -> Iterator[None]:
-    """The same for what works on the machine itself, where the pipeline may also say no: that ends with 1."""
-    from server.cli.local import Refused
-
-    try:
-        with exits():
-            yield
-    except Refused as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
+    except Refused as refused:
+        if isinstance(refused.told, str):
+            complain(refused.told)
+        else:
+            show_json(refused.told, err=True)
+        raise typer.Exit(refused.code) from None

@@ -16,10 +16,10 @@ import asyncpg
 from actions.entities.audit_record import SPECS as AUDIT_SPECS
 from actions.entities.audit_record import TAIL, Tailed
 from actions.entities.installation import Credentials
-from actions.errors import ChamberlainError, Denied, Unavailable
+from actions.errors import BadRequest, ChamberlainError, Denied, Invalid, Unavailable
 from actions.standard import Spec
 from server.app import application
-from server.cli.output import CannotRun
+from server.cli.output import CannotRun, Refused
 from server.cli.serve import database
 from server.embedded import urls_of_running
 from server.embedded_account import EmbeddedPostgresError
@@ -34,10 +34,6 @@ from server.supervisor import StartFailed
 T = TypeVar("T")
 OPERATOR = "system:operator"
 _TAIL = next(spec for spec in AUDIT_SPECS if spec.operation == TAIL)
-
-
-class Refused(Exception):
-    """The pipeline said no; the message says why. The command ends with 1."""
 
 
 async def tail(settings: Settings, count: int) -> Tailed:
@@ -91,6 +87,8 @@ def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
         cause = error.__cause__ if isinstance(error, SetupFailed) else error
         if isinstance(cause, Denied):
             raise Refused(f"the policy does not allow it: {cause.cause}") from None
+        if isinstance(cause, BadRequest | Invalid):
+            raise CannotRun(cause.detail) from None
         if isinstance(cause, ChamberlainError) and not isinstance(cause, Unavailable):
             raise Refused(cause.detail) from None
         raise CannotRun(str(error)) from None

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from actions.vocabulary import ScopeType
-from server.cli.exits import command_group, exits, local_exits, settings_or_exit
+from server.cli.exits import command_group, exits, settings_or_exit
 from server.cli.output import CannotRun, Format, show_credentials
 from server.cli.policy.group import policy
 
@@ -112,7 +112,7 @@ def audit_tail(
     and when it ends.
     """
     settings = settings_or_exit()
-    with local_exits():
+    with exits():
         from server.cli.audit import follow_tail, show_tail
 
         (follow_tail if follow else show_tail)(settings, count, format)
@@ -147,7 +147,7 @@ def recover(username: Annotated[str, typer.Argument(help="Whom to give a way bac
     those in credentials.json. It is recorded, as done by system:recovery.
     """
     settings = settings_or_exit()
-    with local_exits():
+    with exits():
         from server.cli.local import regain, run
 
         issued = run(settings, lambda: regain(settings, username))

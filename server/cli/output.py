@@ -28,6 +28,15 @@ class CannotRun(Exception):
     """The command cannot do its work here; the message says why and what to do. It ends with 2."""
 
 
+class Refused(Exception):
+    """Whoever was asked said no: in a line, or in a problem of the server's. It ends with ``code``."""
+
+    def __init__(self, told: "str | dict[str, Any]", code: int = 1) -> None:
+        super().__init__(told)
+        self.told = told
+        self.code = code
+
+
 def complain(message: str) -> None:
     typer.echo(f"chamberlain: {message}", err=True)
 

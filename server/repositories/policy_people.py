@@ -62,7 +62,6 @@ _HOLDERS_ANYWHERE = Query(
 )
 _EVERYBODY = Query(select(func.count().label("total")).select_from(_USERS).where(_IN_FORCE))
 _STATUS = Query(select(users.c.status).where(users.c.id == bindparam("user", type_=Uuid)))
-_DOMAIN_NAMED = Query(select(domains.c.id).where(domains.c.name == bindparam("name", type_=Text)))
 
 
 class PolicyPeopleRepository:
@@ -70,10 +69,6 @@ class PolicyPeopleRepository:
         """Whether a user is active, or what else; None: there is no such user."""
         row = await unit.read(_STATUS, user=user)
         return row["status"] if row else None
-
-    async def domain_named(self, unit: Unit, name: str) -> UUID | None:
-        row = await unit.read(_DOMAIN_NAMED, name=name)
-        return row["id"] if row else None
 
     async def holders_here(self, unit: Unit, roles: Sequence[str], lineage: Lineage, but: UUID | None) -> list[Holders]:
         """Users in force for whom one of these roles counts in a scope, by all the roles that count for them there."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Lineage, Principal, PrincipalKind
+from actions.action import ADMIN_LINEAGE, ADMIN_SCOPE, Lineage, Principal, PrincipalKind, Scope
 from actions.authorization.analysis import Whereabouts, where_allowed
+from actions.authorization.answers import CountingRole
 from actions.authorization.asked import NotUnderstood, permission_of, roles_of
+from actions.authorization.explain import stated
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
 from actions.directory import implied_bindings
@@ -47,13 +49,44 @@ class Subject:
         return where_allowed(self.standing, permission)
 
 
+async def principal(unit: Unit, standings: StandingRepository, index: PolicyIndex, word: str) -> Subject:
+    """Whom a word names: ``user:`` and an id, a principal of the server's own, or roles. Raises ``Invalid``."""
+    kind, _, key = word.partition(":")
+    if kind != PrincipalKind.USER:
+        roles = said_roles(index, word)
+        return inside(index, word) or Subject(index, supposed=frozenset(held.role for held in roles))
+    found = await user(unit, standings, index, key)
+    if found is None:
+        raise no_user()
+    return found
+
+
+def said_roles(index: PolicyIndex, word: str) -> list[CountingRole]:
+    """The roles that a word says by itself. Raises ``Invalid``."""
+    try:
+        return stated(word, index)
+    except NotUnderstood as error:
+        raise unknown("principal", str(error)) from None
+
+
+def no_user() -> Invalid:
+    return unknown("principal", "There is no user of that id.")
+
+
+async def home_of(unit: Unit, key: str) -> tuple[UUID, Lineage] | None:
+    """A user by id, with its own scope. None: there is none."""
+    home = await unit.directory.locate("user", key)
+    return None if home is None or home.scope.id is None else (home.scope.id, home)
+
+
 async def user(unit: Unit, standings: StandingRepository, index: PolicyIndex, key: str) -> Subject | None:
     """A user by id, with what it holds now. None: there is none."""
-    home = await unit.directory.locate("user", key)
-    if home is None or home.scope.id is None:
+    found = await home_of(unit, key)
+    if found is None:
         return None
-    bindings = await unit.directory.bindings(home.scope.id)
-    signing_in = await standings.signing_in(unit, (home.scope.id,))
+    who, home = found
+    bindings = await unit.directory.bindings(who)
+    signing_in = await standings.signing_in(unit, (who,))
     return Subject(index, Standing(index, bindings, datetime.now(UTC), home), in_force=bool(signing_in))
 
 
@@ -72,6 +105,26 @@ def supposed(index: PolicyIndex, roles: str) -> Subject | None:
         return None
 
 
+async def scope(unit: Unit, standings: StandingRepository, word: str, permission: Permission | None = None) -> Lineage:
+    """The scope that a word names, of the type in which the permission is asked for. Raises ``Invalid``."""
+    kind = scope_type(word, permission)
+    found = await place(unit, standings, kind, word.partition(":")[2])
+    if found is None:
+        raise unknown("scope", f"There is no such {kind}.")
+    return found
+
+
+def scope_type(word: str, permission: Permission | None = None) -> ScopeType:
+    """The type of the scope that a word names. Raises ``Invalid``, also where a permission is asked for elsewhere."""
+    kind = word.partition(":")[0]
+    if kind not in [*ScopeType] or (kind == ScopeType.ADMIN) != (word == kind):
+        raise unknown("scope", "A scope is `admin`, or a type and a name or id: `domain:research`.")
+    if permission is not None and kind != permission.scope:
+        told = f"The action takes place in a scope of the type {permission.scope}."
+        raise Invalid(told, reason="other-scope", errors=[Fault("/scope", "is of another type")])
+    return ScopeType(kind)
+
+
 async def place(unit: Unit, standings: StandingRepository, scope_type: ScopeType, ref: str) -> Lineage | None:
     """A scope by what it is called: a domain's name or id, a project's or user's id. None: there is none."""
     if scope_type is ScopeType.ADMIN:
@@ -81,24 +134,33 @@ async def place(unit: Unit, standings: StandingRepository, scope_type: ScopeType
     return await unit.directory.locate(scope_type.value, ref)
 
 
+def needed(word: str) -> Permission:
+    """What an action needs, by its name or its words. Raises ``Invalid``."""
+    try:
+        return permission_of(word, permissions_by_action())
+    except NotUnderstood as error:
+        raise unknown("action", str(error)) from None
+
+
 def permission(word: str) -> Permission | None:
-    """What an action needs, by its name or its words. None: there is none."""
+    """The same. None: there is none."""
     try:
         return permission_of(word, permissions_by_action())
     except NotUnderstood:
         return None
 
 
-def unknown(pointer: str, kind: str, hint: str = "") -> Invalid:
+def unknown(kind: str, told: str, pointer: str | None = None) -> Invalid:
     """The refusal of a question that names what is not there."""
-    return Invalid(
-        hint or f"There is no such {kind}.", reason=f"unknown-{kind}", errors=[Fault(pointer, f"names no {kind}")]
-    )
+    return Invalid(told, reason=f"unknown-{kind}", errors=[Fault(pointer or f"/{kind}", f"names no {kind}")])
 
 
 def scope_name(lineage: Lineage) -> str:
+    return ref(lineage.scope)
+
+
+def ref(scope: Scope) -> str:
     """``admin``, or the type and id: ``domain:0199...``."""
-    scope = lineage.scope
     return scope.type.value if scope.id is None else f"{scope.type}:{scope.id}"
 
 

@@ -104,7 +104,7 @@ def build(
         PolicyDiffService(chosen, PolicyDiffRepository()),
         PolicyCaseService(chosen),
         PolicyUsageService(DecisionRepository(), chosen),
-        PolicyExplainService(PolicyPeopleRepository(), chosen),
+        PolicyExplainService(PolicyPeopleRepository(), standings, chosen),
         PolicyQuestionService(standings, chosen),
         AuthZenService(standings, chosen),
         PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),

@@ -30,20 +30,22 @@ class ChosenPolicy:
             return await compiled(_given(asked, at), f"{at}/files")
         return await self.version(asked.version, f"{at}/version")
 
-    async def source(self, asked: PolicyQuestion) -> PolicySource:
-        """The files themselves, with whatever mistakes are in them. Raises ``Invalid`` for a version not stored."""
+    async def with_source(self, asked: PolicyQuestion) -> tuple[PolicyIndex, PolicySource]:
+        """The same with its files, of one and the same version. What stands in from the folder, stored nowhere, has
+        none."""
+        index = await self.of(asked)
+        if asked.files is not None:
+            return index, _given(asked)
+        try:
+            return index, await self._stored(index.digest)
+        except NotFound:
+            return index, PolicySource({})
+
+    async def unread(self, asked: PolicyQuestion) -> PolicySource:
+        """The files alone, with whatever mistakes are in them. Raises ``Invalid`` for a version not stored."""
         if asked.files is not None:
             return _given(asked)
         return await self._version(asked.version or self._active().digest, "/version")
-
-    async def source_of(self, asked: PolicyQuestion, found: PolicyIndex) -> PolicySource:
-        """The files of the policy that ``of`` has found. What stands in from the folder, stored nowhere, has none."""
-        if asked.files is not None:
-            return _given(asked)
-        try:
-            return await self._stored(found.digest)
-        except NotFound:
-            return PolicySource({})
 
     async def version(self, digest: str | None, pointer: str) -> PolicyIndex:
         """A stored version, or the active one. ``pointer`` is where the question named it."""

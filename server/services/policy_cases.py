@@ -24,8 +24,7 @@ class PolicyCaseService:
 
     async def ask(self, given: Given[Any]) -> BaseModel:
         asked = given.input
-        index = await self._chosen.of(asked)
-        source = await self._chosen.source_of(asked, index)
+        index, source = await self._chosen.with_source(asked)
         return await asyncio.to_thread(
             run_cases, source, index, with_coverage=asked.coverage, with_mutation=asked.mutation
         )

@@ -33,7 +33,7 @@ class PolicyCheckService:
         return (Offer(spec, handlers[spec.operation], prepares[spec.operation]) for spec in self.specs)
 
     async def _check(self, given: Given[Any]) -> PolicyCheck:
-        source = await self._chosen.source(given.input)
+        source = await self._chosen.unread(given.input)
         async with self._turns:
             result = await check_in_subprocess(source, whole_vocabulary(), timeout_s=_SECONDS, budget_s=None)
         return await asyncio.to_thread(answer_of, result, source)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from actions.authorization.difference import PolicyDifference, bounded, difference
+from actions.authorization.difference import difference
+from actions.authorization.difference_answer import PolicyDifference, bounded
 from actions.authorization.touched import Touches
 from actions.entities.policy import PolicyQuestion
 from actions.entities.policy_diff import SPECS

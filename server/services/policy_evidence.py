@@ -11,7 +11,6 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel
 
-from actions.authorization.asked import NotUnderstood, permission_of
 from actions.authorization.index import PolicyIndex
 from actions.authorization.past import (
     Held,
@@ -24,7 +23,6 @@ from actions.authorization.past import (
     owner,
     who_could,
 )
-from actions.entities import permissions_by_action
 from actions.entities.policy_evidence import SPECS, Evidence, WhoCouldQuestion
 from actions.errors import Fault, Invalid
 from actions.processor import Given, Offer
@@ -34,6 +32,7 @@ from server.keyring import KeyRing
 from server.repositories.access_history import HOLDERS_AT_MOST, AccessHistory
 from server.repositories.database import WRITE_SECONDS, Row
 from server.repositories.unit import Unit
+from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
 
 EVIDENCE_KEY = "evidence"
@@ -65,12 +64,10 @@ class PolicyEvidenceService:
 
     async def _then(self, given: Given[Any]) -> _Prepared:
         """The action that is meant, and the policy that decided at the moment."""
-        asked: WhoCouldQuestion = given.input
-        try:
-            permission = permission_of(asked.action, permissions_by_action())
-        except NotUnderstood as error:
-            _refuse(str(error), "unknown-action", "/action")
-        active = await self._activation_at(asked.at)
+        question: WhoCouldQuestion = given.input
+        permission = asked.needed(question.action)
+        asked.scope_type(question.scope, permission)
+        active = await self._activation_at(question.at)
         if active is None:
             _refuse("No policy was active at that moment.", "not-in-history", "/at")
         index = await self._chosen.version(active["digest"], "/at")
@@ -83,16 +80,13 @@ class PolicyEvidenceService:
         return _Prepared(permission, policy, index)
 
     async def who_could(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        asked: WhoCouldQuestion = given.input
+        question: WhoCouldQuestion = given.input
         prepared = given.prepared
         assert isinstance(prepared, _Prepared)  # noqa: S101
-        await self._refuse_what_is_not_settled(unit, asked.at)
-        scope, domain = await self._scope(unit, asked)
-        if scope.type != prepared.permission.scope:
-            told = f"The action takes place in a scope of the type {prepared.permission.scope}."
-            _refuse(told, "unknown-scope", "/scope")
+        await self._refuse_what_is_not_settled(unit, question.at)
+        scope, domain = await self._scope(unit, question)
         project = scope.id if scope.type is ScopeType.PROJECT else None
-        rows = await self._history.holders(unit, domain, project, asked.at)
+        rows = await self._history.holders(unit, domain, project, question.at)
         if len(rows) > HOLDERS_AT_MOST:
             _refuse("More roles are held there than one answer can list.", "too-many-holders", "/scope")
         held = {who: [_role(row) for row in theirs] for who, theirs in groupby(rows, key=lambda row: row["user_id"])}
@@ -100,10 +94,10 @@ class PolicyEvidenceService:
             held.setdefault(scope.id, []).append(owner())
         answer = who_could(
             prepared.index,
-            asked.action,
+            question.action,
             prepared.permission,
             scope,
-            asked.at,
+            question.at,
             prepared.policy,
             [Held(f"user:{who}", tuple(roles)) for who, roles in held.items()],
         )
@@ -128,25 +122,21 @@ class PolicyEvidenceService:
             seconds = SETTLED_AFTER.total_seconds()
             _refuse(f"A moment is settled once it is {seconds:.0f} seconds past.", "not-in-history", "/at")
 
-    async def _scope(self, unit: Unit, asked: WhoCouldQuestion) -> tuple[PastScope, UUID | None]:
+    async def _scope(self, unit: Unit, question: WhoCouldQuestion) -> tuple[PastScope, UUID | None]:
         """The scope as it was, and the domain that it lies in."""
-        kind, _, ref = asked.scope.partition(":")
-        if kind == ScopeType.ADMIN and not ref:
-            return PastScope(type=ScopeType.ADMIN, id=None, name=None, in_force=True), None
-        if kind not in list(ScopeType) or kind == ScopeType.ADMIN:
-            _refuse("A scope is `admin`, or a type and a name or id: `domain:research`.", "unknown-scope", "/scope")
-        row = await self._named(unit, ScopeType(kind), ref, asked.at)
+        kind = asked.scope_type(question.scope)
+        if kind is ScopeType.ADMIN:
+            return PastScope(type=kind, id=None, name=None, in_force=True), None
+        row = await self._named(unit, kind, question.scope.partition(":")[2], question.at)
         if row is None:
-            _refuse("There was no such scope at that moment.", "unknown-scope", "/scope")
-        if kind == ScopeType.DOMAIN:
+            raise asked.unknown("scope", f"There was no such {kind} at that moment.")
+        if kind is ScopeType.DOMAIN:
             domain, around = row["subject_id"], True
         else:
             domain = row["domain_id"]
-            state = await self._history.state(unit, ScopeType.DOMAIN, domain, asked.at)
+            state = await self._history.state(unit, ScopeType.DOMAIN, domain, question.at)
             around = state is not None and state["in_force"]
-        scope = PastScope(
-            type=ScopeType(kind), id=row["subject_id"], name=row["name"], in_force=row["in_force"] and around
-        )
+        scope = PastScope(type=kind, id=row["subject_id"], name=row["name"], in_force=row["in_force"] and around)
         return scope, domain
 
     async def _named(self, unit: Unit, kind: ScopeType, ref: str, at: datetime) -> Row | None:

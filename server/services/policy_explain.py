@@ -12,22 +12,23 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from actions.action import ADMIN_LINEAGE, Lineage, PrincipalKind, RoleBinding, Scope
+from actions.action import ADMIN_LINEAGE, Lineage, PrincipalKind, RoleBinding
 from actions.authorization.answers import CountingRole
-from actions.authorization.asked import NotUnderstood, permission_of
-from actions.authorization.explain import Explanation, NoteKind, PolicyNote, explain, stated
+from actions.authorization.explain import Explanation, NoteKind, PolicyNote, explain
 from actions.authorization.grants import GrantKind, with_users
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
 from actions.directory import OWNER
-from actions.entities import ALL_SPECS, permissions_by_action
+from actions.entities import ALL_SPECS
 from actions.entities.policy_explain import SPECS, PolicyExplanation
-from actions.errors import Denied, Fault, Invalid
+from actions.errors import Denied
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.vocabulary import Permission, ScopeType
 from server.repositories.policy_people import PolicyPeopleRepository
+from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
+from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
 
 SEES_WHO_HOLDS_WHAT = Permission("admin", "role_binding", "search")
@@ -44,8 +45,9 @@ class _Asker:
 
 
 class PolicyExplainService:
-    def __init__(self, people: PolicyPeopleRepository, chosen: ChosenPolicy) -> None:
+    def __init__(self, people: PolicyPeopleRepository, standings: StandingRepository, chosen: ChosenPolicy) -> None:
         self._people = people
+        self._standings = standings
         self._chosen = chosen
         self.specs: Sequence[Spec] = SPECS
 
@@ -56,27 +58,24 @@ class PolicyExplainService:
         return await self._chosen.of(given.input)
 
     async def explain(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        asked: PolicyExplanation = given.input
+        question: PolicyExplanation = given.input
         assert isinstance(given.prepared, PolicyIndex)  # noqa: S101
         index = given.prepared
         sees = SEES_WHO_HOLDS_WHAT in unit.permit.authority.allowed(ADMIN_LINEAGE)
-        if not sees and (asked.principal.startswith("user:") or asked.scope not in (None, "admin")):
+        if not sees and (question.principal.startswith("user:") or question.scope not in (None, "admin")):
             raise Denied("may not see who holds which role", "You may ask about roles, and not about users or scopes.")
-        try:
-            permission = permission_of(asked.action, permissions_by_action())
-        except NotUnderstood as error:
-            raise _unknown("action", str(error)) from None
-        asker = await self._asker(unit, asked.principal, index)
-        lineage = await self._lineage(unit, asked.scope, permission, asker)
+        permission = asked.needed(question.action)
+        asker = await self._asker(unit, question.principal, index)
+        lineage = await self._lineage(unit, question.scope, permission, asker)
         held, expired = _counting(index, asker, lineage)
-        named = [spec for spec in ALL_SPECS if asked.action in (spec.name, str(spec.permission))]
+        named = [spec for spec in ALL_SPECS if question.action in (spec.name, str(spec.permission))]
         explanation = explain(
             index,
             held,
             permission,
-            principal=asked.principal,
-            scope=asked.scope if lineage is None or asked.scope is not None else _ref(lineage.scope),
-            places={scope.type: _ref(scope) for scope in lineage.scopes} if lineage else None,
+            principal=question.principal,
+            scope=question.scope if lineage is None or question.scope is not None else asked.ref(lineage.scope),
+            places={scope.type: asked.ref(scope) for scope in lineage.scopes} if lineage else None,
             specs=named,
         )
         if lineage is not None and sees:
@@ -86,41 +85,25 @@ class PolicyExplainService:
 
     async def _asker(self, unit: Unit, text: str, index: PolicyIndex) -> _Asker:
         kind, _, rest = text.partition(":")
-        if kind == PrincipalKind.USER:
-            home = await unit.directory.locate("user", rest)
-            if home is None or home.scope.id is None:
-                raise _unknown("principal", "There is no user of that id.")
-            user = home.scope.id
-            return _Asker(user=user, bindings=await unit.directory.bindings(user), home=home)
-        try:
-            return _Asker(stated(text, index))
-        except NotUnderstood as error:
-            raise _unknown("principal", str(error)) from None
+        if kind != PrincipalKind.USER:
+            return _Asker(asked.said_roles(index, text))
+        found = await asked.home_of(unit, rest)
+        if found is None:
+            raise asked.no_user()
+        user, home = found
+        return _Asker(user=user, bindings=await unit.directory.bindings(user), home=home)
 
     async def _lineage(self, unit: Unit, text: str | None, permission: Permission, asker: _Asker) -> Lineage | None:
         """Where it is asked. None: nowhere in particular, for roles that were stated. Raises ``Invalid``."""
         wanted = ScopeType(permission.scope)
-        if text is None:
-            if asker.user is None:
-                return None
-            if wanted is not ScopeType.ADMIN:
-                raise _unknown("scope", f"The action takes place in a {wanted}: say in which, as `{wanted}:...`.")
-            return ADMIN_LINEAGE
-        kind, _, ref = text.partition(":")
-        if kind != wanted:
-            raise _unknown("scope", f"The action takes place in a scope of type {wanted}.")
-        if text == ScopeType.ADMIN:
-            return ADMIN_LINEAGE
-        if wanted is ScopeType.DOMAIN:
-            key = await self._people.domain_named(unit, ref)
-            lineage = await unit.directory.locate("domain", str(key) if key else ref)
-        elif wanted is ScopeType.USER and ref == "me":
-            lineage = asker.home
-        else:
-            lineage = await unit.directory.locate(kind, ref)
-        if lineage is None:
-            raise _unknown("scope", f"There is no such {wanted}.")
-        return lineage
+        if text is not None:
+            mine = asker.home if text == "user:me" and wanted is ScopeType.USER else None
+            return mine or await asked.scope(unit, self._standings, text, permission)
+        if asker.user is None:
+            return None
+        if wanted is not ScopeType.ADMIN:
+            raise asked.unknown("scope", f"The action takes place in a {wanted}: say in which, as `{wanted}:...`.")
+        return ADMIN_LINEAGE
 
     async def _count_users(
         self, unit: Unit, explanation: Explanation, index: PolicyIndex, lineage: Lineage, asker: _Asker
@@ -166,7 +149,7 @@ def _counting(
     here = [binding for binding in asker.bindings if binding.lineage.scope in lineage.scopes]
     held = [_held(binding) for binding in here if binding.holds_at(standing.now)]
     if OWNER in standing.roles_in(lineage):
-        held.append(CountingRole(role=OWNER, scope=_ref(asker.home.scope), implied=True))
+        held.append(CountingRole(role=OWNER, scope=asked.ref(asker.home.scope), implied=True))
     return held, [_held(binding) for binding in here if not binding.holds_at(standing.now)]
 
 
@@ -181,20 +164,10 @@ def _held_elsewhere(
         rule = index.rule_for(frozenset((binding.role,)), permission)
         elsewhere = binding.holds_at(now) and binding.lineage.scope not in lineage.scopes
         if elsewhere and rule is not None and rule.allows:
-            sentence = (
-                f"{binding.role} would allow it, but is bound in {_ref(binding.lineage.scope)}, which is elsewhere."
-            )
+            there = asked.scope_name(binding.lineage)
+            sentence = f"{binding.role} would allow it, but is bound in {there}, which is elsewhere."
             yield PolicyNote(kind=NoteKind.HELD_ELSEWHERE, sentence=sentence)
 
 
 def _held(binding: RoleBinding) -> CountingRole:
-    return CountingRole(role=binding.role, scope=_ref(binding.lineage.scope), until=binding.expires_at)
-
-
-def _ref(scope: Scope) -> str:
-    return scope.type.value if scope.id is None else f"{scope.type}:{scope.id}"
-
-
-def _unknown(field: str, told: str) -> Invalid:
-    message = f"names no {field} that can be asked about"
-    return Invalid(told, reason=f"unknown-{field}", errors=[Fault(f"/{field}", message)])
+    return CountingRole(role=binding.role, scope=asked.ref(binding.lineage.scope), until=binding.expires_at)

@@ -41,7 +41,6 @@ from actions.entities.policy_questions import (
     WhatCanQuestion,
     WhoCanQuestion,
 )
-from actions.errors import Fault, Invalid
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.vocabulary import Permission, ScopeType
@@ -81,12 +80,9 @@ class PolicyQuestionService:
 
     async def _ask_roles(self, given: Given[Any]) -> Prepared:
         question: WhoCanQuestion = given.input
-        permission = asked.permission(question.action)
-        if permission is None:
-            raise asked.unknown("/action", "action")
-        if question.scope is not None and _type_of(question.scope) != permission.scope:
-            told = f"The action takes place in the scope {permission.scope}."
-            raise Invalid(told, reason="other-scope", errors=[Fault("/scope", "is of another type")])
+        permission = asked.needed(question.action)
+        if question.scope is not None:
+            asked.scope_type(question.scope, permission)
         index = await self._chosen.of(question)
         return Prepared(index, permission, await asyncio.to_thread(who_can, index, permission))
 
@@ -94,10 +90,10 @@ class PolicyQuestionService:
         question: MatrixQuestion = given.input
         index = await self._chosen.of(question)
         if question.entity is not None and question.entity not in {cell.entity for cell in index.vocabulary}:
-            raise asked.unknown("/entity", "entity")
+            raise asked.unknown("entity", f"There is no entity '{question.entity}'.")
         for number, role in enumerate(question.roles):
             if role not in index.roles:
-                raise asked.unknown(f"/roles/{number}", "role")
+                raise asked.unknown("role", f"'{role}' is no role of this policy.", f"/roles/{number}")
         if question.scope is not None:
             return Prepared(index)
         columns = {role: frozenset((role,)) for role in question.roles or index.roles}
@@ -113,7 +109,7 @@ class PolicyQuestionService:
         index, permission, told = prepared.index, prepared.permission, cast(WhoCan, prepared.roles)
         if question.scope is None or permission is None:
             return told
-        lineage = await self._place(unit, question.scope)
+        lineage = await asked.scope(unit, self._standings, question.scope)
         if lineage.deleted:
             return told.model_copy(update={"scope": question.scope, "anybody": False})
         allowing, denying = speaking(index, permission)
@@ -169,11 +165,11 @@ class PolicyQuestionService:
     async def what_can(self, unit: Unit, given: Given[Any]) -> BaseModel:
         question: WhatCanQuestion = given.input
         index = cast(Prepared, given.prepared).index
-        subject = await self._subject(unit, index, question.principal)
+        subject = await asked.principal(unit, self._standings, index, question.principal)
         types = [*ScopeType] if question.scope_type is None else [question.scope_type]
         told = WhatCan(policy=index.digest, principal=question.principal, in_force=subject.in_force, reaches=[])
         if question.scope is not None:
-            lineage = await self._place(unit, question.scope)
+            lineage = await asked.scope(unit, self._standings, question.scope)
             types = [kind for kind in types if kind is lineage.scope.type]
             return told.model_copy(update={"reaches": [_reach(subject, lineage, types, asked.scope_name(lineage))]})
         if subject.standing is None:
@@ -197,7 +193,7 @@ class PolicyQuestionService:
         prepared = cast(Prepared, given.prepared)
         if question.scope is None:
             return cast(Matrix, prepared.roles)
-        lineage = await self._place(unit, question.scope)
+        lineage = await asked.scope(unit, self._standings, question.scope)
         types = [kind for kind in (lineage.scope.type,) if question.scope_type in (None, kind)]
         digest = page_tokens.digest_of(question, "cursor", "limit")
         after = page_tokens.read(question.cursor, digest, UUID).after if question.cursor else None
@@ -223,29 +219,6 @@ class PolicyQuestionService:
                 "next_cursor": page_tokens.token(digest, shown[-1]["id"], question.limit) if more else None,
             }
         )
-
-    async def _place(self, unit: Unit, word: str) -> Lineage:
-        lineage = await asked.place(unit, self._standings, ScopeType(_type_of(word)), word.partition(":")[2])
-        if lineage is None:
-            raise asked.unknown("/scope", "scope")
-        return lineage
-
-    async def _subject(self, unit: Unit, index: PolicyIndex, word: str) -> asked.Subject:
-        kind, _, key = word.partition(":")
-        subject: asked.Subject | None
-        if kind == "user":
-            subject = await asked.user(unit, self._standings, index, key)
-        elif kind in ("system", "anonymous"):
-            subject = asked.inside(index, word)
-        else:
-            subject = asked.supposed(index, word)
-        if subject is None:
-            raise asked.unknown("/principal", "principal")
-        return subject
-
-
-def _type_of(word: str) -> str:
-    return word.partition(":")[0]
 
 
 def _roles(row: Row, owner: UUID | None) -> frozenset[str]:

@@ -21,6 +21,7 @@ from actions.authorization.source import PolicySource
 from actions.authorization.usage import unused, words_in
 from actions.entities import permissions_by_action
 from actions.entities.policy_usage import DRAFT, REPLAY, SPECS, UNUSED
+from actions.errors import Conflict
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.decisions import PAGE, DecisionRepository, Place
@@ -122,8 +123,11 @@ class PolicyUsageService:
 
     async def _prepare(self, given: Given[Any]) -> Prepared:
         """Reading and compiling a policy waits for a thread, so it is done before a unit of work is open (law 8)."""
-        source = await self._chosen.source(given.input)
-        return Prepared(await self._chosen.of(given.input), source)
+        index, source = await self._chosen.with_source(given.input)
+        if not source.files:
+            told = "What decides now stands in for the active version and is stored nowhere: send its files along."
+            raise Conflict(told, reason="not-stored")
+        return Prepared(index, source)
 
     def replay(self, given: Given[Any]) -> Asking:
         asked, replayer = given.input, Replayer(_prepared(given).index, self._actions)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actions.authorization.difference import PolicyDifference, difference
+from actions.authorization.difference import difference
+from actions.authorization.difference_answer import PolicyDifference
 from actions.authorization.source import PolicySource, read_folder
 from server.services import policy_diff
 from tests.laws.support import edited, index_of

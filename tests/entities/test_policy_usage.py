@@ -237,3 +237,10 @@ async def test_whoever_follows_an_answer_is_led_back_to_the_beginning_of_the_log
     opened, closed = await world.records("admin_replay_policy")
     assert (opened["phase"], closed["phase"], closed["stream"]) == ("opened", "closed", {"parts": len(seen)})
     assert opened["principal"]["name"] == "system:operator"
+
+
+async def test_what_stands_in_and_is_stored_nowhere_is_asked_about_by_its_files(world: World) -> None:
+    await world.app.policy.use(edited(world, user="# It stands in."))
+    for question in ("replay", "unused", "draft"):
+        refused = await world.root.post(f"/admin/policies/{question}", {}, expect=409)
+        assert refused["code"] == f"policy-{question}-not-stored"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from actions.authorization.difference import DifferenceTotals, PolicyDifference, difference
+from actions.authorization.difference import difference
+from actions.authorization.difference_answer import DifferenceTotals, PolicyDifference
 from actions.authorization.source import read_folder
 from actions.entities import whole_vocabulary
 from server.cli.output import CannotRun
@@ -190,25 +191,25 @@ def test_a_revision_is_the_policy_as_it_was(checkout: Path, word: str) -> None:
 
 
 def test_a_revision_is_compared_with_the_working_tree_unless_another_is_named(checkout: Path) -> None:
-    assert told("HEAD", "--path", checkout).is_empty
+    assert told("HEAD", "--folder", checkout).is_empty
     append(checkout, "user.csv", "p, owner, user, user, get, deny")
-    found = told("HEAD", "--path", checkout)
+    found = told("HEAD", "--folder", checkout)
     assert (found.totals.lost, found.new) == (1, read_folder(checkout).digest)
     git(checkout, "add", "--all")
     staged = git(checkout, "write-tree")
-    assert told("HEAD", staged, "--path", checkout).totals == found.totals, "what is about to be committed"
+    assert told("HEAD", staged, "--folder", checkout).totals == found.totals, "what is about to be committed"
 
 
 def test_no_revision_changes_what_is_checked_out(checkout: Path) -> None:
     append(checkout, "user.csv", "# not committed yet")
     before = (git(checkout, "status", "--porcelain"), git(checkout, "rev-parse", "HEAD"), read_folder(checkout))
-    told("v2", "v3", "--path", checkout)
+    told("v2", "v3", "--folder", checkout)
     assert before == (git(checkout, "status", "--porcelain"), git(checkout, "rev-parse", "HEAD"), read_folder(checkout))
 
 
 def test_the_policy_may_be_the_whole_repository_or_gone_from_the_working_tree(checkout: Path, tmp_path: Path) -> None:
     shutil.rmtree(checkout)
-    assert [group.cause.line.text for group in told("v2", "v3", "--path", checkout).groups] == [GRANT]
+    assert [group.cause.line.text for group in told("v2", "v3", "--folder", checkout).groups] == [GRANT]
     whole = Path(shutil.copytree(POLICIES, tmp_path / "whole"))
     git(whole, "init", "--quiet")
     git(whole, "add", "--all")
@@ -232,7 +233,7 @@ def test_a_revision_is_read_byte_for_byte_as_a_folder_is(checkout: Path) -> None
     expected = dict(read_folder(checkout).files)
     assert expected.pop("linked.csv")
     assert source.files == expected, "a link is not followed into the working tree"
-    assert "stray.csv" in in_one_line(diff("HEAD", "v2", "--path", checkout))
+    assert "stray.csv" in in_one_line(diff("HEAD", "v2", "--folder", checkout))
 
 
 def test_a_tree_of_hostile_names_writes_nowhere_and_is_not_too_large(
@@ -290,30 +291,30 @@ def test_a_name_of_a_revision_is_never_an_option(
 def test_what_git_cannot_tell_is_said_in_one_line(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "'v9' is neither a folder nor a revision" in in_one_line(diff("v9", "--path", checkout))
-    assert "v1 has no folder deep/policies" in in_one_line(diff("v1", "--path", checkout))
-    assert "holds no policy files" in in_one_line(diff("HEAD:deep", "--path", checkout))
-    assert "neither a folder nor a revision" in in_one_line(diff("HEAD:README", "--path", checkout))
-    assert "is in no git repository" in in_one_line(diff("HEAD", "--path", tmp_path))
+    assert "'v9' is neither a folder nor a revision" in in_one_line(diff("v9", "--folder", checkout))
+    assert "v1 has no folder deep/policies" in in_one_line(diff("v1", "--folder", checkout))
+    assert "holds no policy files" in in_one_line(diff("HEAD:deep", "--folder", checkout))
+    assert "neither a folder nor a revision" in in_one_line(diff("HEAD:README", "--folder", checkout))
+    assert "is in no git repository" in in_one_line(diff("HEAD", "--folder", tmp_path))
     append(checkout, "user.csv", "p, owner, user, user, get, alow")
     git(checkout, "commit", "--quiet", "--all", "--message", "a mistake")
-    assert "HEAD has errors: user.csv:" in in_one_line(diff("v2", "HEAD", "--path", checkout))
+    assert "HEAD has errors: user.csv:" in in_one_line(diff("v2", "HEAD", "--folder", checkout))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "git is not installed" in in_one_line(diff("v2", "--path", checkout))
+    assert "git is not installed" in in_one_line(diff("v2", "--folder", checkout))
 
 
 def test_a_folder_goes_before_a_revision(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout.parents[1])
     shutil.copytree(checkout, "v2")
-    assert told("v2", "v3", "--path", checkout).is_empty
-    assert told("tags/v2", "v3", "--path", checkout).totals.gained == 1
+    assert told("v2", "v3", "--folder", checkout).is_empty
+    assert told("tags/v2", "v3", "--folder", checkout).totals.gained == 1
 
 
 def test_the_hook_of_another_repository_does_not_mislead(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     git(tmp_path / "other", "init", "--quiet")
     hook = {"GIT_DIR": str(tmp_path / "other" / ".git"), "GIT_INDEX_FILE": "index", "GIT_WORK_TREE": str(tmp_path)}
-    assert told("v2", "v3", "--path", checkout, **hook).totals.gained == 1
+    assert told("v2", "v3", "--folder", checkout, **hook).totals.gained == 1
 
 
 def test_the_beginning_of_a_digest_is_one_only_if_the_server_is_asked(checkout: Path) -> None:

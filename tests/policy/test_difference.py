@@ -10,13 +10,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from actions.authorization.answers import Verdict
-from actions.authorization.difference import (
-    DifferenceEffect,
-    DifferenceKind,
-    PolicyDifference,
-    bounded,
-    difference,
-)
+from actions.authorization.difference import difference
+from actions.authorization.difference_answer import DifferenceEffect, DifferenceKind, PolicyDifference, bounded
 from actions.authorization.index import PolicyIndex
 from actions.authorization.touched import FIRST, Holders, Point, Touches
 from actions.vocabulary import Permission, ScopeType

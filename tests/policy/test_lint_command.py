@@ -122,7 +122,7 @@ def test_a_file_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> N
 def test_more_findings_than_anybody_reads_are_counted() -> None:
     answer = checked(domain="p, domain_admin, domain, user, create, allow\n" * (FINDINGS_AT_MOST + 5))
     assert (answer.warnings, len(answer.findings)) == (FINDINGS_AT_MOST + 5, FINDINGS_AT_MOST)
-    assert "policies: and 5 more" in shown(answer, 80)
+    assert "policies: ... and 5 more" in shown(answer, 80)
 
 
 # -- for programs ------------------------------------------------------------------------------------------------------

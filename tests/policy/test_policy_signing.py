@@ -25,7 +25,8 @@ from actions.errors import Conflict
 from server.app import Application, application
 from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
-from server.policy import FolderNote, FolderWatch, NoPolicy
+from server.policy import NoPolicy
+from server.policy_folder import FolderNote, FolderWatch
 from server.setup import SetupFailed, prepare
 from tests.stored_policies import planted, shipped_with
 from tests.waiting import until

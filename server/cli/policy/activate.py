@@ -1,18 +1,16 @@
 """``chamberlain policy activate``: make a stored version the one that decides."""
 
-from typing import Annotated
-
-import typer
-
+from server.cli.exits import exits
 from server.cli.output import Format
+from server.cli.policy.options import EndpointOption, FormatOption, ReasonOption, StoredArgument, WaitOption
 
 
 def command(
-    version: Annotated[str, typer.Argument(help="A stored version: its digest, or the beginning of it.")],
-    reason: Annotated[str, typer.Option(help="Why; it stands in the history.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Return once every worker decides by it.")] = False,
-    format: Annotated[Format, typer.Option(help="For a person, or JSON.")] = Format.TABLE,
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+    version: StoredArgument,
+    reason: ReasonOption,
+    wait: WaitOption = False,
+    format: FormatOption = Format.TABLE,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Make a stored version of the policy the one that decides, on every worker of every server.
 
@@ -20,9 +18,9 @@ def command(
     """
     from actions.entities.policy import PolicyVersion
     from server.cli.policy.asking import ask
-    from server.cli.policy.stored import answered, resolved, tell_activated, wait_until_deciding
+    from server.cli.policy.stored import resolved, tell_activated, wait_until_deciding
 
-    with answered():
+    with exits():
         digest = resolved(version, endpoint)
         told = ask("POST", f"/admin/policies/{digest}/activate", {"reason": reason}, PolicyVersion, endpoint)
         tell_activated(told, format, endpoint)

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 from pydantic import BaseModel, ValidationError
 
 from actions.authorization.source import read_folder
-from server.cli.api import Call, credentials, send, show_answer
+from server.cli.api import Call, credentials, send
 from server.cli.exits import settings_or_exit
-from server.cli.output import CannotRun
+from server.cli.output import CannotRun, Refused
 from server.cli.policy.choice import chosen_folder
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class Refused(Exception):
-    """The server answered with a problem, which has been printed on standard error. The command ends with 1."""
+_NOT_UNDERSTOOD = (400, 422)
 
 
 def ask(method: str, path: str, question: Mapping[str, Any], model: type[Answer], endpoint: str | None) -> Answer:
@@ -34,12 +34,20 @@ def ask(method: str, path: str, question: Mapping[str, Any], model: type[Answer]
         asked = Call(method, path, {}, given or None)
     response = send(credentials(settings.credentials_path, endpoint), asked)
     if not response.is_success:
-        show_answer(response, err=True)
-        raise Refused
+        raise _refusal(response)
     try:
         return model.model_validate_json(response.content)
     except ValidationError:
         raise CannotRun("the server's answer is of another version than this program") from None
+
+
+def _refusal(response: httpx.Response) -> Exception:
+    """A problem ends the command as it would end here: with 2 where it says that the question makes no sense."""
+    try:
+        problem = response.json()
+    except ValueError:
+        return CannotRun(f"{response.url.host} answers {response.status_code}, and not as this server does")
+    return Refused(problem, 2 if response.status_code in _NOT_UNDERSTOOD else 1)
 
 
 def files_of(folder: Path | None) -> dict[str, str]:

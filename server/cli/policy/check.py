@@ -8,9 +8,12 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, show_json
+from server.cli.policy.options import EndpointOption, FolderArgument, ServerOption, VersionOption
+from server.cli.policy.words import short
 
 if TYPE_CHECKING:
     from actions.authorization.check_answer import PolicyCheck
+    from server.cli.policy.door import Server
 
 
 class Shape(StrEnum):
@@ -21,31 +24,29 @@ class Shape(StrEnum):
 
 
 def command(
-    folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,
+    folder: FolderArgument = None,
     format: Annotated[
         Shape, typer.Option(help="table shows the lines on a terminal; elsewhere it is text: a line for each finding.")
     ] = Shape.TABLE,
     oracle: Annotated[bool, typer.Option("--oracle", help="Ask stock Casbin about every role and every cell.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Let warnings hinder it, too.")] = False,
-    server: Annotated[
-        bool, typer.Option("--server", help="Ask the running server; without a folder, about the active version.")
-    ] = False,
-    version: Annotated[str | None, typer.Option(help="With --server: a stored version, by its digest.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="With --server: another than the one in the settings.")] = None,
+    server: ServerOption = False,
+    version: VersionOption = None,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Check policy files as the server does before they go live.
 
     Each finding has its file, line and column, and a rule that docs/policy-lint.md describes. The exit code is 1 if the
     policy could not go live; warnings alone do not hinder it.
     """
+    from server.cli.policy.door import server_for
+
     with exits():
-        if server:
-            answer = _ask(folder, version, endpoint, oracle)
-        elif version or endpoint:
-            raise CannotRun("--version and --endpoint go with --server: without it, a folder is checked here")
-        else:
-            answer = _check(folder, oracle)
-        where = _where(folder, server, version)
+        if oracle and (server or endpoint is not None):
+            raise CannotRun("--oracle takes its time, which a server does not have: leave out --server")
+        asked = server_for(folder, server, version, endpoint)
+        answer = _ask(asked) if asked else _check(folder, oracle)
+        where = _where(folder, asked is not None, version)
         _show(answer, where, folder, format)
         if answer.failure:
             raise CannotRun(answer.failure)
@@ -64,26 +65,17 @@ def _check(folder: Path | None, exhaustive: bool) -> "PolicyCheck":
     return answer_of(check(source, whole_vocabulary(), exhaustive=exhaustive), source)
 
 
-def _ask(folder: Path | None, version: str | None, endpoint: str | None, exhaustive: bool) -> "PolicyCheck":
-    """The server's answer. Raises ``CannotRun``, and ends the command with 1 when the server refuses."""
+def _ask(server: "Server") -> "PolicyCheck":
+    """The server's answer. Raises ``CannotRun`` and ``Refused``."""
     from actions.authorization.check_answer import PolicyCheck
-    from server.cli.policy.asking import Refused, ask, files_of
 
-    if exhaustive:
-        raise CannotRun("--oracle takes its time, which a server does not have: leave out --server")
-    if folder is not None and version is not None:
-        raise CannotRun("a folder or a --version: one of them is to be checked")
-    question = {"files": files_of(folder) if folder else None, "version": version}
-    try:
-        return ask("POST", "/admin/policies/check", question, PolicyCheck, endpoint)
-    except Refused:
-        raise typer.Exit(1) from None
+    return server.ask("check", {}, PolicyCheck)
 
 
 def _where(folder: Path | None, server: bool, version: str | None) -> str:
     """What the findings are prefixed with."""
     if server and folder is None:
-        return version[:12] if version else "active"
+        return short(version) if version else "active"
     from server.cli.policy.choice import chosen_folder
 
     return str(chosen_folder(folder))

@@ -14,6 +14,7 @@ from actions.authorization.check_answer import PolicyCheck, PolicyFinding
 from actions.authorization.linting.rule import PAGE
 from actions.authorization.rules import Severity
 from server.cli.output import unsteered
+from server.cli.policy.words import counted, more, short
 
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
 _INDENT = 6
@@ -77,16 +78,11 @@ def excerpt(text: str, column: int, width: int) -> tuple[str, int] | None:
 
 def _rest(where: str, answer: PolicyCheck) -> Iterator[str]:
     left = answer.errors + answer.warnings - len(answer.findings) - len(answer.differences)
-    if left > 0:
-        yield f"{where}: and {left} more"
+    yield from (f"{where}: {line}" for line in more(left))
     for difference in answer.differences:
         yield f"{where}: error: stock Casbin answers otherwise: {difference}"
-    told = [_count(answer.errors, "error"), _count(answer.warnings, "warning")]
+    told = [counted(answer.errors, "error"), counted(answer.warnings, "warning")]
     if answer.compared:
         told.append(f"{answer.compared} answers compared with stock Casbin")
     verdict = "may go live" if answer.may_go_live else "may not go live"
-    yield f"{where}: version {answer.digest[:12]} {verdict}: {', '.join(told)}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)
+    yield f"{where}: version {short(answer.digest)} {verdict}: {', '.join(told)}"

@@ -1,8 +1,12 @@
 """What a command is about: the policy of a folder, an action, roles."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from actions.authorization.answers import CountingRole
 from actions.authorization.asked import NotUnderstood, permission_of, roles_of
+from actions.authorization.explain import stated
 from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import PolicySource, parse, read_folder
 from actions.entities import permissions_by_action, whole_vocabulary
@@ -38,15 +42,25 @@ def compiled(source: PolicySource, named: str) -> PolicyIndex:
 
 def asked_permission(text: str) -> Permission:
     """An action by its name or its words. Raises ``CannotRun``."""
-    try:
+    with _understood():
         return permission_of(text, permissions_by_action())
-    except NotUnderstood as error:
-        raise CannotRun(str(error)) from None
 
 
 def asked_roles(text: str, index: PolicyIndex) -> frozenset[str]:
     """Roles, joined by ``+``. Raises ``CannotRun``."""
-    try:
+    with _understood():
         return roles_of(text, index.roles)
+
+
+def asked_held(principal: str, index: PolicyIndex) -> list[CountingRole]:
+    """The roles that a principal's name says by itself. Raises ``CannotRun``."""
+    with _understood():
+        return stated(principal, index)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
     except NotUnderstood as error:
         raise CannotRun(str(error)) from None

@@ -1,15 +1,16 @@
 """``chamberlain policy diff``: what changes from one policy to another, which lines make it so, and whom it touches."""
 
 from enum import StrEnum
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from server.cli.exits import exits, settings_or_exit
+from server.cli.policy.options import EndpointOption, FolderOption, ServerOption
 
 if TYPE_CHECKING:
-    from actions.authorization.difference import PolicyDifference
+    from actions.authorization.difference_answer import PolicyDifference
     from server.cli.policy.revisions import Named
 
 
@@ -31,18 +32,11 @@ _WORD = "a folder, a git revision, a stored version's digest, or 'active'"
 def command(
     old: Annotated[str, typer.Argument(help=f"The policy to begin with: {_WORD}.")],
     new: Annotated[
-        str | None, typer.Argument(help="The policy to compare it with, named alike; unset: the folder of --path.")
+        str | None, typer.Argument(help="The policy to compare it with, named alike; unset: the folder of --folder.")
     ] = None,
-    path: Annotated[
-        Path | None,
-        typer.Option(help="The policy folder, for revisions in whose repository; unset: the one in the settings."),
-    ] = None,
-    server: Annotated[
-        bool, typer.Option("--server", help="Ask the running server, which knows whom it touches.")
-    ] = False,
-    endpoint: Annotated[
-        str | None, typer.Option(help="Ask this server, not the one that the credentials name.")
-    ] = None,
+    folder: FolderOption = None,
+    server: ServerOption = False,
+    endpoint: EndpointOption = None,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="End with 1 only if somebody gains, or loses, or at any difference.")
     ] = None,
@@ -52,30 +46,28 @@ def command(
 
     A name is taken for a folder if there is one; then for a version that the server keeps, if it is 'active' or a
     digest of 64 digits, or with --server the beginning of one, 8 digits or more; and then for a git revision, in which
-    the policy stands at the place of --path, or where the revision says: HEAD:policies. The exit code is 0 without a
+    the policy stands at the place of --folder, or where the revision says: HEAD:policies. The exit code is 0 without a
     difference, or with none that --fail-on names, and 1 otherwise.
     """
-    from server.cli.policy.asking import Refused
-    from server.cli.policy.revisions import lookup_at, named, of_folder
+    from server.cli.policy.revisions import named, of_folder
+    from server.cli.policy.stored import beginning_with
 
-    folder = path or settings_or_exit().policy_dir
+    place = folder or settings_or_exit().policy_dir
     asks = server or endpoint is not None
-    try:
-        with exits():
-            lookup = lookup_at(endpoint) if asks else None
-            before = named(old, folder, lookup)
-            after = of_folder(folder) if new is None else named(new, folder, lookup)
-            found = _compared(before, after, asks=asks, endpoint=endpoint)
-            _show(found, before.name, after.name, format)
-    except Refused:
-        raise typer.Exit(1) from None
+    with exits():
+        lookup = partial(beginning_with, endpoint=endpoint) if asks else None
+        before = named(old, place, lookup)
+        after = of_folder(place) if new is None else named(new, place, lookup)
+        found = _compared(before, after, asks=asks, endpoint=endpoint)
+        _show(found, before.name, after.name, format)
     raise typer.Exit(_fails(found, fail_on))
 
 
 def _compared(old: "Named", new: "Named", *, asks: bool, endpoint: str | None) -> "PolicyDifference":
     """By the server if it is to be asked, or if only it has one of them. What is at hand is compiled in any case: its
     mistakes are told here, with their places. Raises ``CannotRun`` and ``Refused``."""
-    from actions.authorization.difference import PolicyDifference, difference
+    from actions.authorization.difference import difference
+    from actions.authorization.difference_answer import PolicyDifference
     from server.cli.policy.asking import ask
     from server.cli.policy.choice import compiled
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from actions.authorization.difference import (
+from actions.authorization.difference_answer import (
     DifferenceCause,
     DifferenceEffect,
     DifferenceGroup,
@@ -17,6 +17,7 @@ from actions.authorization.difference import (
 )
 from server.cli.output import unsteered
 from server.cli.policy import diff_words as words
+from server.cli.policy.words import counted, short
 
 MARKER = "<!-- chamberlain policy diff -->"
 AT_MOST = 65_536
@@ -42,7 +43,7 @@ class _Section:
 def markdown(found: PolicyDifference, old: str, new: str) -> str:
     """The comment. ``old`` and ``new`` are what the versions are called."""
     head = [MARKER, f"### Policy: {words.headline(found.totals)}", ""]
-    head.append(f"From {code(old)} ({code(found.old[:12])}) to {code(new)} ({code(found.new[:12])}).")
+    head.append(f"From {code(old)} ({code(short(found.old))}) to {code(new)} ({code(short(found.new))}).")
     if (told := words.people(found)) is not None:
         head.append(f"{told[0].upper()}{told[1:]}.")
     text = "\n".join(head) + "\n"
@@ -59,7 +60,7 @@ def markdown(found: PolicyDifference, old: str, new: str) -> str:
         if kept:
             text += section.opening + "".join(kept) + section.closing
     if dropped or found.truncated:
-        told = f"{words.count(dropped, 'row')} did not fit" if dropped else "The answer was cut short"
+        told = f"{counted(dropped, 'row')} did not fit" if dropped else "The answer was cut short"
         text += f"\n**This is not all of it.** {told}; `chamberlain policy diff --format json` tells more.\n"
     return text
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from actions.authorization.difference import (
+from actions.authorization.difference_answer import (
     DifferenceCause,
     DifferenceEdit,
     DifferenceEffect,
@@ -14,6 +14,7 @@ from actions.authorization.difference import (
 )
 from server.cli.output import plain_console, unsteered
 from server.cli.policy import diff_words as words
+from server.cli.policy.words import counted, short
 
 _SIGNS = {DifferenceEdit.ADDED: "+", DifferenceEdit.REMOVED: "-", DifferenceEdit.CHANGED: "~"}
 
@@ -26,7 +27,7 @@ def show(found: PolicyDifference, old: str, new: str) -> None:
 
 
 def _lines(found: PolicyDifference, old: str, new: str) -> Iterator[Text]:
-    yield Text(unsteered(f"from {old} ({found.old[:12]}) to {new} ({found.new[:12]})"), "dim")
+    yield Text(unsteered(f"from {old} ({short(found.old)}) to {new} ({short(found.new)})"), "dim")
     for group in found.groups:
         yield Text()
         yield from _group(group)
@@ -43,7 +44,7 @@ def _lines(found: PolicyDifference, old: str, new: str) -> Iterator[Text]:
     yield Text()
     if found.truncated:
         yield Text(
-            f"The answer is cut short: it has {words.count(found.group_count, 'line')} that change something.", "yellow"
+            f"The answer is cut short: it has {counted(found.group_count, 'line')} that change something.", "yellow"
         )
     told = [words.headline(found.totals), words.people(found)]
     yield Text("; ".join(part for part in told if part), "bold")
@@ -66,7 +67,7 @@ def _cause(cause: DifferenceCause) -> Text:
 def _effect(effect: DifferenceEffect) -> Iterator[Text]:
     colour = "green" if effect.kind.widens else "red"
     said = Text(f"    {', '.join(words.roles(effect))} ")
-    said.append(f"{words.verb(effect)} {words.count(effect.cell_count, 'cell')}{words.note(effect)}", colour)
+    said.append(f"{words.verb(effect)} {counted(effect.cell_count, 'cell')}{words.note(effect)}", colour)
     if (whom := words.touched(effect)) is not None:
         said.append(f"; touches {whom}")
     if effect.users is not None and effect.users.count:

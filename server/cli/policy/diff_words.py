@@ -1,7 +1,7 @@
 """How a difference is put into words, for the table and for the comment alike."""
 
 from actions.authorization.answers import PolicyLine
-from actions.authorization.difference import (
+from actions.authorization.difference_answer import (
     DifferenceEffect,
     DifferenceKind,
     DifferenceTotals,
@@ -11,6 +11,7 @@ from actions.authorization.difference import (
 )
 from actions.directory import NOBODY_YET, SYSTEM_ROLES
 from actions.vocabulary import ScopeType
+from server.cli.policy.words import counted
 
 SPELLED_OUT = 40
 """Up to so many cells are told by their operations; of more it is told how many each entity has."""
@@ -24,10 +25,6 @@ VERBS = {
 }
 
 
-def count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)
-
-
 def headline(totals: DifferenceTotals) -> str:
     """``2 cells gained, 1 lost``."""
     told = {kind.value: getattr(totals, kind.value) for kind in DifferenceKind}
@@ -35,7 +32,7 @@ def headline(totals: DifferenceTotals) -> str:
     if not some:
         return "no cell changes"
     (kind, number), *rest = some
-    return ", ".join([f"{count(number, 'cell')} {kind}", *(f"{number} {kind}" for kind, number in rest)])
+    return ", ".join([f"{counted(number, 'cell')} {kind}", *(f"{number} {kind}" for kind, number in rest)])
 
 
 def people(found: PolicyDifference) -> str | None:
@@ -95,14 +92,14 @@ def cells(effect: DifferenceEffect, *, spelled_out: bool | None = None) -> list[
         (
             scope,
             "; ".join(
-                f"{entity}: {', '.join(operations) if spelled_out else count(len(operations), 'operation')}"
+                f"{entity}: {', '.join(operations) if spelled_out else counted(len(operations), 'operation')}"
                 for entity, operations in entities.items()
             ),
         )
         for scope, entities in gathered.items()
     ]
     hidden = effect.cell_count - len(effect.cells)
-    return [*told, *([("...", f"{count(hidden, 'cell')} not shown")] if hidden else [])]
+    return [*told, *([("...", f"{counted(hidden, 'cell')} not shown")] if hidden else [])]
 
 
 def held(role: RoleDifference) -> str:
@@ -119,4 +116,4 @@ def _places(scope_types: list[ScopeType]) -> str:
 
 
 def _users(number: int) -> str:
-    return count(number, "user") if number else "no user"
+    return counted(number, "user") if number else "no user"

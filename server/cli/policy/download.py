@@ -6,23 +6,26 @@ from typing import Annotated
 
 import typer
 
+from server.cli.exits import exits
 from server.cli.output import CannotRun
+from server.cli.policy.options import EndpointOption, StoredArgument
 
 _NAME = re.compile(r"(?:tests/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def command(
-    version: Annotated[str, typer.Argument(help="A stored version: its digest, or the beginning of it.")],
+    version: StoredArgument,
     out: Annotated[Path, typer.Option(help="The folder to write to. It is made, or has to be empty.")],
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Write the files of a stored version of the policy into a folder, with its signature if it has one."""
     from actions.authorization.signing import SIGNATURE_FILE
     from actions.entities.policy import StoredFiles
     from server.cli.policy.asking import ask
-    from server.cli.policy.stored import SHORT, answered, resolved
+    from server.cli.policy.stored import resolved
+    from server.cli.policy.words import short
 
-    with answered():
+    with exits():
         _make_empty(out)
         digest = resolved(version, endpoint)
         told = ask("GET", f"/admin/policies/{digest}/files", {}, StoredFiles, endpoint)
@@ -30,7 +33,7 @@ def command(
         if told.signature is not None:
             files[SIGNATURE_FILE] = f"{told.signature}\n"
         _write(out, files)
-        typer.echo(f"{out}: {len(files)} files of version {digest[:SHORT]}")
+        typer.echo(f"{out}: {len(files)} files of version {short(digest)}")
 
 
 def _make_empty(folder: Path) -> None:

@@ -9,18 +9,17 @@ import typer
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, show_json
 from server.cli.policy.logs import (
-    EndpointOption,
     LogOption,
-    ServerOption,
     SinceOption,
     UntilOption,
     ask_for,
-    counted,
     moment,
     one_door,
     reach_told,
     read_log,
 )
+from server.cli.policy.options import EndpointOption, FormatOption, ServerOption
+from server.cli.policy.words import counted, short
 
 if TYPE_CHECKING:
     from actions.authorization.draft import PolicyDraft
@@ -36,7 +35,7 @@ def command(
     server: ServerOption = False,
     since: SinceOption = None,
     until: UntilOption = None,
-    format: Annotated[Format, typer.Option(help="A few lines, or JSON.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
     endpoint: EndpointOption = None,
 ) -> None:
     """Draft the smallest policy that allows what the audit log shows was used, and nothing that is refused today.
@@ -111,8 +110,8 @@ def _tell(out: Path, drafted: "PolicyDraft") -> None:
         typer.echo(line)
     if drafted.left_out:
         told = counted(drafted.left_out, "decision")
-        typer.echo(f"{told} left out: allowed once, and refused by {drafted.policy[:12]} or unknown to this program")
+        typer.echo(f"{told} left out: allowed once, and refused by {short(drafted.policy)} or unknown to this program")
     typer.echo(
-        f"{out}: version {drafted.digest[:12]}, from {drafted.policy[:12]}: {counted(drafted.allows, 'cell')} allowed "
-        f"to a role where there were {drafted.allowed_before:,}, {counted(drafted.denies, 'deny line')} kept"
+        f"{out}: version {short(drafted.digest)}, from {short(drafted.policy)}: {counted(drafted.allows, 'cell')} "
+        f"allowed to a role where there were {drafted.allowed_before:,}, {counted(drafted.denies, 'deny line')} kept"
     )

@@ -7,9 +7,11 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, show_json
+from server.cli.policy.options import EndpointOption, FolderOption, FormatOption, ServerOption, VersionOption
 
 if TYPE_CHECKING:
     from actions.authorization.explain import Explanation
+    from server.cli.policy.door import Server
 
 
 def command(
@@ -24,83 +26,54 @@ def command(
     scope: Annotated[
         str | None, typer.Argument(help="Where: admin, domain:NAME, project:ID, user:ID. Of a user it has to be said.")
     ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--folder", help="The policy folder; unset: the one in the settings.")
-    ] = None,
-    server: Annotated[
-        bool, typer.Option("--server", help="Ask the running server, about users and scopes as they are.")
-    ] = False,
-    version: Annotated[
-        str | None, typer.Option("--version", help="With --server: a stored version by its digest, not the active one.")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", help="Another server than the credentials name.")
-    ] = None,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
+    folder: FolderOption = None,
+    server: ServerOption = False,
+    version: VersionOption = None,
+    endpoint: EndpointOption = None,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Explain why somebody is allowed or denied an action, and what would have to be otherwise.
 
     The exit code is 0 if it is allowed and 1 if it is not. With --server the policy that decides there is asked, or
     with --folder a candidate against the users who are there.
     """
-    from server.cli.policy.asking import Refused
+    from server.cli.policy.door import server_for
 
     with exits():
-        try:
-            if server or endpoint is not None:
-                explanation = _asked(principal, action, scope, folder, version, endpoint)
-            elif version is not None:
-                raise CannotRun("versions are stored by the server alone: add --server, or name a folder")
-            else:
-                explanation = _explained(principal, action, scope, folder)
-        except Refused:
-            raise typer.Exit(1) from None
+        asked = server_for(folder, server, version, endpoint)
+        explanation = _asked(principal, action, scope, asked) if asked else _explained(principal, action, scope, folder)
         if format is Format.JSON:
             show_json(explanation.model_dump(mode="json"))
         else:
             from server.cli.policy.explained import show
 
-            show(explanation, _files_shown_as(folder, server or endpoint is not None))
+            show(explanation, _files_shown_as(folder, asked is not None))
     refused = any(note.refuses for note in explanation.notes)
     raise typer.Exit(0 if explanation.allowed and not refused else 1)
 
 
 def _explained(principal: str, action: str, scope: str | None, folder: Path | None) -> "Explanation":
     """The answer of a folder. Raises ``CannotRun``."""
-    from actions.authorization.asked import NotUnderstood
-    from actions.authorization.explain import explain, stated
+    from actions.authorization.explain import explain
     from actions.entities import ALL_SPECS
-    from server.cli.policy.choice import asked_permission, index_of
+    from server.cli.policy.choice import asked_held, asked_permission, index_of
 
     if principal.startswith("user:"):
         raise CannotRun("which roles a user holds is known to the server alone: add --server, or name roles instead")
     permission = asked_permission(action)
     if scope is not None and scope.partition(":")[0] != permission.scope:
-        raise CannotRun(f"{action} takes place in a scope of type {permission.scope}, and not in {scope!r}")
+        raise CannotRun(f"the action takes place in a scope of the type {permission.scope}, and not in {scope!r}")
     index = index_of(folder)
-    try:
-        held = stated(principal, index)
-    except NotUnderstood as error:
-        raise CannotRun(str(error)) from None
+    held = asked_held(principal, index)
     specs = [spec for spec in ALL_SPECS if action in (spec.name, str(spec.permission))]
     return explain(index, held, permission, principal=principal, scope=scope, specs=specs)
 
 
-def _asked(
-    principal: str,
-    action: str,
-    scope: str | None,
-    folder: Path | None,
-    version: str | None,
-    endpoint: str | None,
-) -> "Explanation":
+def _asked(principal: str, action: str, scope: str | None, server: "Server") -> "Explanation":
     """The answer of the running server. Raises ``CannotRun`` and ``Refused``."""
     from actions.authorization.explain import Explanation
-    from server.cli.policy.asking import ask, files_of
 
-    files = None if folder is None else files_of(folder)
-    question = {"principal": principal, "action": action, "scope": scope, "version": version, "files": files}
-    return ask("POST", "/admin/policies/explain", question, Explanation, endpoint)
+    return server.ask("explain", {"principal": principal, "action": action, "scope": scope}, Explanation)
 
 
 def _files_shown_as(folder: Path | None, server: bool) -> str:

@@ -1,6 +1,5 @@
 """An explanation as a page: the verdict first, then why, then what could be done about it."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from actions.authorization.answers import CountingRole, PolicyLine, Verdict
 from actions.authorization.explain import RuleWord
 from actions.authorization.grants import GrantKind
 from server.cli.output import plain_console, unsteered
+from server.cli.policy.words import counted, minute, more, some
 
 if TYPE_CHECKING:
     from actions.authorization.explain import Explanation, LiftedDenies, NearMiss, RuleMatch
@@ -109,14 +109,14 @@ class _Page:
     def _grant(self, grant: "PolicyGrant", told: "Explanation") -> None:
         if grant.kind is GrantKind.LINE:
             self._line(f"  add to {self._files}{grant.file}:  ", (grant.line or "", "bold"))
-            self._line(f"      lets in whoever holds {_some(grant.roles, len(grant.roles))}{_users(grant, told)}")
+            self._line(f"      lets in whoever holds {some(grant.roles, len(grant.roles), _FEW)}{_users(grant, told)}")
             return
         self._line("  bind ", (grant.role, "bold"), f" in {grant.bound_in}")
         others = [str(cell) for cell in grant.gains if cell != told.cell]
-        more = f"; also allows it {_some(others, grant.gained - 1)}" if grant.gained > 1 else ""
-        self._line(f"      lets in nobody else{more}")
+        further = f"; also allows it {some(others, grant.gained - 1, _FEW)}" if grant.gained > 1 else ""
+        self._line(f"      lets in nobody else{further}")
         if grant.lost:
-            self._line(f"      and takes {grant.lost} away: {_some(map(str, grant.loses), grant.lost)}", style="yellow")
+            self._line(f"      and takes {grant.lost} away: {some(grant.loses, grant.lost, _FEW)}", style="yellow")
 
     def _place(self, line: PolicyLine) -> Text:
         return Text(unsteered(f"{self._files}{line.place}"), style="cyan")
@@ -126,8 +126,8 @@ class _Page:
         self._line((text, "bold"))
 
     def _rest(self, count: int) -> None:
-        if count > 0:
-            self._line(f"  ... and {count} more", style="dim")
+        for line in more(count):
+            self._line(f"  {line}", style="dim")
 
     def _line(self, *parts: str | Text | tuple[str, str], style: str = "") -> None:
         line = Text(style=style)
@@ -144,7 +144,7 @@ class _Page:
 def _held(held: CountingRole) -> str:
     if held.scope is None:
         return held.role
-    until = f", until {held.until:%Y-%m-%d %H:%M}Z" if held.until else ""
+    until = f", until {minute(held.until)}Z" if held.until else ""
     return f"{held.role} ({'held in' if held.implied else 'bound in'} {held.scope}{until})"
 
 
@@ -160,17 +160,6 @@ def _users(grant: "PolicyGrant", told: "Explanation") -> str:
     users = grant.users
     if users is None:
         return ""
-    here = _count(users.here, "other user" if told.principal.startswith("user:") else "user")
+    here = counted(users.here, "other user" if told.principal.startswith("user:") else "user")
     named = f" ({', '.join(map(str, users.first))}{', ...' * (users.here > len(users.first))})" if users.first else ""
     return f": {here} here{named}; {users.anywhere} anywhere"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)
-
-
-def _some(words: Iterable[str], total: int) -> str:
-    """The first few of so many."""
-    named = list(words)[:_FEW]
-    rest = total - len(named)
-    return ", ".join(named) + (f" and {rest} more" if rest > 0 else "")

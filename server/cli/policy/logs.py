@@ -19,6 +19,7 @@ import typer
 from actions.vocabulary import Operation
 from server.cli.exits import settings_or_exit
 from server.cli.output import CannotRun
+from server.cli.policy.words import counted, minute
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,8 +31,6 @@ LogOption = Annotated[
     str | None,
     typer.Option("--log", help="A file of records, one a line, as `audit tail --format json` prints them; may be .gz."),
 ]
-ServerOption = Annotated[bool, typer.Option("--server", help="Ask the running server, as you.")]
-EndpointOption = Annotated[str | None, typer.Option(help="Another server than the credentials name.")]
 SinceOption = Annotated[str | None, typer.Option(help="Only from then on: a time, or how long ago, like 7d or 12h.")]
 UntilOption = Annotated[str | None, typer.Option(help="Only until then, likewise.")]
 _AGO = re.compile(r"([0-9]{1,5})([mhdw])\Z")
@@ -141,33 +140,30 @@ def _progress() -> "Progress":
 def ask_for(
     operation: Operation, question: Mapping[str, Any], model: type[Answer], *, server: bool, endpoint: str | None
 ) -> Answer:
-    """The answer of the running server, or of the log's own database. Ends the command where it is refused."""
+    """The answer of the running server, or of the log's own database. Raises ``Refused`` and
+    ``CannotRun``."""
     if server:
-        from server.cli.policy.asking import Refused, ask
+        from server.cli.policy.asking import ask
 
-        try:
-            return ask("POST", f"/admin/policies/{operation.word}", question, model, endpoint)
-        except Refused:
-            raise typer.Exit(1) from None
+        return ask("POST", f"/admin/policies/{operation.word}", question, model, endpoint)
     return model.model_validate(_followed(operation, question))
 
 
 def _followed(operation: Operation, question: Mapping[str, Any]) -> Any:
     """The last part of an answer that reaches further back with each: with that, it reaches back to the beginning."""
     from actions.entities.policy_usage import SPECS
-    from server.cli.exits import local_exits
     from server.cli.local import run, stream
 
     spec = next(spec for spec in SPECS if spec.operation == operation)
     given = {name: value for name, value in question.items() if value is not None}
     answers: list[Any] = []
-    with local_exits(), _progress() as progress:
+    with _progress() as progress:
         task = progress.add_task("reading", total=None)
 
         def is_last(part: Any) -> bool:
             answers[:] = [part]
             reach = part.reach
-            back = f", back to {reach.first:%Y-%m-%d %H:%M}" if reach.first else ""
+            back = f", back to {minute(reach.first)}" if reach.first else ""
             progress.update(task, description=f"{reach.records:,} records{back}")
             return not reach.truncated
 
@@ -181,18 +177,10 @@ def _followed(operation: Operation, question: Mapping[str, Any]) -> Any:
 
 def reach_told(reach: "LogReach") -> Iterator[str]:
     """On how much of the log an answer rests, and what of it could not be used."""
-    span = f", {reach.first:%Y-%m-%d %H:%M} to {reach.last:%Y-%m-%d %H:%M} (UTC)" if reach.first and reach.last else ""
+    span = f", {minute(reach.first)} to {minute(reach.last)} (UTC)" if reach.first and reach.last else ""
     yield f"{counted(reach.decisions, 'decision')} in {counted(reach.records, 'record')}{span}"
     if reach.truncated:
         yield "There is more in the log, further back, that was not read."
     if reach.unreplayable:
         told = counted(reach.unreplayable, "decision")
         yield f"{told} about what an input named cannot be decided again: older records do not say with which roles."
-
-
-def counted(number: int, word: str) -> str:
-    return f"{number:,} {word}" + "s" * (number != 1)
-
-
-def day(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if at else "never"

@@ -9,9 +9,11 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, plain_console, show_json
+from server.cli.policy.options import EndpointOption, FolderOption, FormatOption, ServerOption, VersionOption
 
 if TYPE_CHECKING:
     from actions.authorization.analysis import Matrix
+    from server.cli.policy.door import Server
 
 _WIDEST = 40
 """Columns that a person can follow with the eye; more are for programs."""
@@ -24,25 +26,20 @@ def command(
         str | None,
         typer.Option(help="Only scopes of this type; with --server, domain:NAME and the like: the people there."),
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="The policy folder; unset: the one in the settings.")] = None,
-    server: Annotated[
-        bool, typer.Option("--server", help="Ask the running server; with --folder, about that.")
-    ] = False,
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+    folder: FolderOption = None,
+    server: ServerOption = False,
+    version: VersionOption = None,
+    endpoint: EndpointOption = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="The most people to list.")] = 20,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Show who may do what at a glance: a row for each thing that can be done, a column for each role."""
-    from server.cli.policy.asking import Refused
+    from server.cli.policy.door import server_for
 
     with exits():
-        try:
-            if server:
-                answer = _asked(role or [], entity, scope, folder, endpoint, limit)
-            else:
-                answer = _made(role or [], entity, scope, folder)
-        except Refused:
-            raise typer.Exit(1) from None
+        asked = server_for(folder, server, version, endpoint)
+        roles = role or []
+        answer = _asked(roles, entity, scope, asked, limit) if asked else _made(roles, entity, scope, folder)
         if format is Format.JSON:
             show_json(answer.model_dump(mode="json"))
         else:
@@ -64,16 +61,13 @@ def _made(roles: list[str], entity: str | None, scope: str | None, folder: Path 
     return matrix(index, columns, scope_types=[scope] if scope else [*ScopeType], entity=entity)
 
 
-def _asked(
-    roles: list[str], entity: str | None, scope: str | None, folder: Path | None, endpoint: str | None, limit: int
-) -> "Matrix":
+def _asked(roles: list[str], entity: str | None, scope: str | None, server: "Server", limit: int) -> "Matrix":
     from actions.authorization.analysis import Matrix
     from actions.vocabulary import ScopeType
-    from server.cli.policy.asking import ask, files_of
 
-    question: dict[str, Any] = {"entity": entity, "roles": roles, "files": files_of(folder) if folder else None}
+    question: dict[str, Any] = {"entity": entity, "roles": roles, "limit": limit}
     question["scope_type" if scope in [*ScopeType] else "scope"] = scope
-    return ask("POST", "/admin/policies/matrix", {**question, "limit": limit}, Matrix, endpoint)
+    return server.ask("matrix", question, Matrix)
 
 
 def _show(answer: "Matrix") -> None:

@@ -8,19 +8,17 @@ import typer
 from server.cli.exits import exits
 from server.cli.output import Format, show_json, show_table
 from server.cli.policy.logs import (
-    EndpointOption,
     LogOption,
-    ServerOption,
     SinceOption,
     UntilOption,
     ask_for,
-    counted,
-    day,
     moment,
     one_door,
     reach_told,
     read_log,
 )
+from server.cli.policy.options import EndpointOption, FormatOption, ServerOption
+from server.cli.policy.words import counted, minute, more, short
 
 if TYPE_CHECKING:
     from actions.authorization.replay import Replay, ReplayChange
@@ -37,7 +35,7 @@ def command(
     since: SinceOption = None,
     until: UntilOption = None,
     changes: Annotated[int, typer.Option(min=1, max=1000, help="How many changes to list.")] = 200,
-    format: Annotated[Format, typer.Option(help="A table, or JSON.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
     endpoint: EndpointOption = None,
 ) -> None:
     """Decide again what the audit log tells of, under the policy of a folder.
@@ -89,21 +87,21 @@ def _tell(found: "Replay") -> None:
         typer.echo(line)
     for unknown in found.unknown:
         times = counted(unknown.times, "time")
-        typer.echo(f"{unknown.action}: {times}, last {day(unknown.last)}: this program has no such action any more")
+        typer.echo(f"{unknown.action}: {times}, last {minute(unknown.last)}: this program has no such action any more")
     if not found.differs:
-        typer.echo(f"Under {found.policy[:12]} every one of them is decided as it was.")
+        typer.echo(f"Under {short(found.policy)} every one of them is decided as it was.")
         return
-    typer.echo(f"Under {found.policy[:12]}: {found.lost:,} lost, {found.gained:,} gained, {found.same:,} as before")
+    typer.echo(f"Under {short(found.policy)}: {found.lost:,} lost, {found.gained:,} gained, {found.same:,} as before")
     show_table(_COLUMNS, [_row(change) for change in found.changes])
-    if found.more:
-        typer.echo(f"and {found.more:,} more; --changes lists more of them")
+    for line in more(found.more, "--changes lists more of them"):
+        typer.echo(line)
 
 
 def _row(change: "ReplayChange") -> tuple[str, ...]:
     return (
         change.turn,
         f"{change.times:,}",
-        day(change.last),
+        minute(change.last),
         change.principal,
         change.action + (f" ({change.uses})" if change.uses else ""),
         change.scope,

@@ -14,11 +14,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from actions.authorization.source import POLICY_FILES, PolicySource, read_folder
-from actions.entities.policy import PolicyVersion
-from actions.query import Page
 from server.cli.output import CannotRun
-from server.cli.policy.asking import ask
 from server.cli.policy.choice import chosen_folder
+from server.cli.policy.words import short
 
 ACTIVE = "active"
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -53,9 +51,9 @@ def named(word: str, folder: Path, lookup: Lookup | None) -> Named:
     if word == ACTIVE:
         return Named(word)
     if _DIGEST.match(word):
-        return Named(word[:12], version=word)
+        return Named(short(word), version=word)
     if lookup is not None and _PART_OF_DIGEST.match(word) and (digest := lookup(word)):
-        return Named(digest[:12], version=digest)
+        return Named(short(digest), version=digest)
     return _of_revision(word, folder)
 
 
@@ -101,7 +99,7 @@ def _of_revision(word: str, folder: Path) -> Named:
         try:
             tree = _tree(top, f"{tree}:{inside}")
         except _GitRefused:
-            raise CannotRun(f"{word} has no folder {inside}; --path says where the policy lies") from None
+            raise CannotRun(f"{word} has no folder {inside}; --folder says where the policy lies") from None
     return _with_policy(word, _read(top, tree))
 
 
@@ -120,7 +118,7 @@ def _read(top: Path, tree: str) -> PolicySource:
     """The policy in a tree: its files are laid in a folder, for the one reader of folders knows which of them count."""
     files = dict(_listed(_git(top, "ls-tree", "-r", "-z", "-l", tree)))
     if sum(size for _, size in files.values()) > _BYTES_AT_MOST:
-        raise CannotRun("that folder is too large for a policy; --path says where the policy lies")
+        raise CannotRun("that folder is too large for a policy; --folder says where the policy lies")
     keys = [key for key, _ in files.values()]
     contents = _contents(_git(top, "cat-file", "--batch", input=b"".join(key + b"\n" for key in keys)), len(keys))
     with TemporaryDirectory(prefix="chamberlain-policy-") as made:
@@ -173,19 +171,3 @@ def _git(at: Path, *arguments: str, input: bytes = b"") -> bytes:
         complaint = done.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise _GitRefused(complaint.removeprefix("fatal: ") or f"git ended with {done.returncode}")
     return done.stdout
-
-
-# -- the server --
-
-
-def lookup_at(endpoint: str | None) -> Lookup:
-    """Asks the running server for the one version whose digest begins so. The look-up may raise ``Refused``."""
-
-    def lookup(beginning: str) -> str | None:
-        question = {"filter": {"id": {"starts_with": beginning}}, "limit": 2}
-        found = ask("GET", "/admin/policies", question, Page[PolicyVersion], endpoint).items
-        if len(found) > 1:
-            raise CannotRun(f"several stored versions begin with {beginning}; say more of the digest")
-        return found[0].id if found else None
-
-    return lookup

@@ -4,15 +4,17 @@ from typing import Annotated
 
 import typer
 
+from server.cli.exits import exits
 from server.cli.output import Format
+from server.cli.policy.options import EndpointOption, FormatOption, ReasonOption, WaitOption
 
 
 def command(
-    reason: Annotated[str, typer.Option(help="Why; it stands in the history.")],
+    reason: ReasonOption,
     to: Annotated[str | None, typer.Option(help="Where to: a digest, or its beginning; unset: the one before.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return once every worker decides by it.")] = False,
-    format: Annotated[Format, typer.Option(help="For a person, or JSON.")] = Format.TABLE,
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+    wait: WaitOption = False,
+    format: FormatOption = Format.TABLE,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Go back to the version of the policy that was active before, and refuse the one that is left.
 
@@ -21,9 +23,9 @@ def command(
     """
     from actions.entities.policy import PolicyVersion
     from server.cli.policy.asking import ask
-    from server.cli.policy.stored import answered, resolved, tell_activated, wait_until_deciding
+    from server.cli.policy.stored import resolved, tell_activated, wait_until_deciding
 
-    with answered():
+    with exits():
         digest = resolved(to, endpoint) if to is not None else None
         question = {"reason": reason, "to": digest}
         told = ask("POST", "/admin/policies/rollback", question, PolicyVersion, endpoint)

@@ -3,42 +3,40 @@
 There is no offline form: what would be otherwise for those who really ask is known to the server alone.
 """
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.cli.exits import command_group, exits
-from server.cli.output import CannotRun, Format, plain_console, show_json, show_table, unsteered
+from server.cli.output import Format, plain_console, show_json, show_table, unsteered
+from server.cli.policy.options import EndpointOption, FormatOption, ReasonOption
+from server.cli.policy.words import second, short
 
 if TYPE_CHECKING:
     from actions.entities.policy_shadow import PolicyShadow, ShadowReport
 
 shadow = command_group("Ask a candidate beside the active policy, in the running server. Its answers are only counted.")
-_Reason = Annotated[str, typer.Option(help="Why; it stands in the record.")]
-_Format = Annotated[Format, typer.Option(help="For a person, or JSON.")]
-_Endpoint = Annotated[str | None, typer.Option(help="Another server than the credentials name.")]
 
 
 @shadow.command()
 def start(
-    candidate: Annotated[str, typer.Argument(help="A stored version by the beginning of its digest, or a folder.")],
-    reason: _Reason,
-    format: _Format = Format.TABLE,
-    endpoint: _Endpoint = None,
+    candidate: Annotated[
+        str, typer.Argument(help="A policy folder, or a stored version: its digest, or the beginning of it.")
+    ],
+    reason: ReasonOption,
+    format: FormatOption = Format.TABLE,
+    endpoint: EndpointOption = None,
 ) -> None:
-    """Shadow a stored version of the policy, on every worker of every server. It takes the place of any other shadow.
+    """Shadow a version of the policy, on every worker of every server. It takes the place of any other shadow.
 
-    A folder stands for the stored version of the same content: upload it first.
+    A folder is stored as a version first, as `policy upload` does it, with the same reason.
     """
     from actions.entities.policy_shadow import PolicyShadow
     from server.cli.policy.asking import ask
 
-    with _answered():
-        digest = _stored(candidate, endpoint)
+    with exits():
+        digest = _version(candidate, reason, endpoint)
         told = ask("POST", f"/admin/policies/{digest}/shadow", {"reason": reason}, PolicyShadow, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
@@ -48,12 +46,12 @@ def start(
 
 
 @shadow.command()
-def stop(reason: _Reason, format: _Format = Format.TABLE, endpoint: _Endpoint = None) -> None:
+def stop(reason: ReasonOption, format: FormatOption = Format.TABLE, endpoint: EndpointOption = None) -> None:
     """End the shadow. What it saw is kept for `report`."""
     from actions.entities.policy_shadow import PolicyShadow
     from server.cli.policy.asking import ask
 
-    with _answered():
+    with exits():
         told = ask("POST", "/admin/policies/unshadow", {"reason": reason}, PolicyShadow, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
@@ -64,8 +62,8 @@ def stop(reason: _Reason, format: _Format = Format.TABLE, endpoint: _Endpoint = 
 @shadow.command()
 def report(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most differences to show.")] = 100,
-    format: _Format = Format.TABLE,
-    endpoint: _Endpoint = None,
+    format: FormatOption = Format.TABLE,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Show where the candidate would have decided otherwise, the most frequent first. The exit code is 1 if anywhere.
 
@@ -74,7 +72,7 @@ def report(
     from actions.entities.policy_shadow import ShadowReport
     from server.cli.policy.asking import ask
 
-    with _answered():
+    with exits():
         told = ask("GET", "/admin/policies/shadow_report", {"limit": limit}, ShadowReport, endpoint)
         if format is Format.JSON:
             show_json(told.model_dump(mode="json"))
@@ -84,46 +82,20 @@ def report(
     raise typer.Exit(int(differs))
 
 
-@contextmanager
-def _answered() -> Iterator[None]:
-    """What the server refuses ends with 1: it has been printed already."""
-    from server.cli.policy.asking import Refused
+def _version(candidate: str, reason: str, endpoint: str | None) -> str:
+    """The digest that is meant: a folder goes before a stored version. Raises ``CannotRun`` and ``Refused``."""
+    from server.cli.policy.stored import resolved, uploaded
 
-    with exits():
-        try:
-            yield
-        except Refused:
-            raise typer.Exit(1) from None
-
-
-def _stored(candidate: str, endpoint: str | None) -> str:
-    """The digest that is meant. Raises ``CannotRun`` when that is not one version."""
-    from actions.authorization.source import read_folder
-    from actions.entities.policy import PolicyVersion
-    from actions.query import Page
-    from server.cli.policy.asking import ask
-    from server.cli.policy.choice import chosen_folder
-
-    if re.fullmatch(r"[0-9a-f]{6,64}", candidate):
-        beginning, missing = candidate, f"no stored version begins with {candidate}"
-    else:
-        beginning = read_folder(chosen_folder(Path(candidate))).digest
-        missing = f"the server does not have version {beginning[:12]}, which {candidate} holds: upload it first"
-    if len(beginning) == 64 and beginning == candidate:
-        return candidate
-    question = {"filter": {"id": {"starts_with": beginning}}, "limit": 2}
-    found = ask("GET", "/admin/policies", question, Page[PolicyVersion], endpoint).items
-    if len(found) != 1:
-        raise CannotRun(missing if not found else f"several stored versions begin with {candidate}: say more of it")
-    return found[0].id
+    folder = Path(candidate)
+    return uploaded(folder, reason, endpoint).id if folder.is_dir() else resolved(candidate, endpoint)
 
 
 def _tell(told: "PolicyShadow") -> None:
     console = plain_console()
-    since = f"since {told.started_at:%Y-%m-%d %H:%M:%S} UTC by {told.started_by}"
-    console.print(unsteered(f"shadow of {told.candidate[:12]}, {since}: {told.reason}"), markup=False, soft_wrap=True)
+    since = f"since {second(told.started_at)} UTC by {told.started_by}"
+    console.print(unsteered(f"shadow of {short(told.candidate)}, {since}: {told.reason}"), markup=False, soft_wrap=True)
     if told.ended_at is not None:
-        ended = f"ended {told.ended_at:%Y-%m-%d %H:%M:%S} UTC by {told.ended_by}"
+        ended = f"ended {second(told.ended_at)} UTC by {told.ended_by}"
         console.print(unsteered(f"{ended}: {told.ended_reason}"), markup=False, soft_wrap=True)
 
 
@@ -149,7 +121,7 @@ def _tell_report(told: "ShadowReport") -> None:
                 str(each.cell),
                 each.active_rule or "no rule",
                 each.candidate_rule or "no rule",
-                f"{each.last_at:%Y-%m-%d %H:%M:%S}",
+                second(each.last_at),
                 each.last_principal,
             )
             for each in told.differences

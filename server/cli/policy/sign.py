@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli.output import CannotRun
+from server.cli.policy.options import FolderArgument
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def command(
     key: Annotated[Path, typer.Option(help="Your private key, as `policy keygen` makes it.")],
-    folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,
+    folder: FolderArgument = None,
 ) -> None:
     """Sign a policy folder: write the signature of its digest into policy.sig, in place of any before.
 
@@ -24,13 +25,14 @@ def command(
     from actions.authorization.signing import SIGNATURE_FILE, signature_of
     from server.cli.exits import exits
     from server.cli.policy.choice import chosen_folder, index_of
+    from server.cli.policy.words import short
 
     with exits():
         private = _private_key(key)
         chosen = chosen_folder(folder)
         digest = index_of(chosen).digest
         _put(chosen / SIGNATURE_FILE, f"{signature_of(digest, private)}\n")
-        typer.echo(f"{chosen / SIGNATURE_FILE}: signed version {digest[:12]}")
+        typer.echo(f"{chosen / SIGNATURE_FILE}: signed version {short(digest)}")
 
 
 def _private_key(path: Path) -> "Ed25519PrivateKey":

@@ -2,35 +2,24 @@
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from pathlib import Path
 
 import httpx
 import typer
 
+from actions.authorization.signing import read_signed
 from actions.entities.policy import ActivationKind, PolicyHistory, PolicyVersion
 from actions.query import Page
 from server.cli.api import Call, credentials, send
-from server.cli.exits import exits, settings_or_exit
-from server.cli.output import CannotRun, Format, show_json, unsteered
-from server.cli.policy.asking import Refused, ask
+from server.cli.exits import settings_or_exit
+from server.cli.output import CannotRun, Format, Refused, show_json, unsteered
+from server.cli.policy.asking import ask, files_of
+from server.cli.policy.choice import chosen_folder
+from server.cli.policy.words import short
 
-SHORT = 12
-"""As much of a digest as is shown: enough to tell any two apart."""
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _WAIT_SECONDS = 30.0
 _IN_A_ROW = 5
-
-
-@contextmanager
-def answered() -> Iterator[None]:
-    """What the server refuses ends with 1, having been printed; what cannot be asked ends with 2."""
-    try:
-        with exits():
-            yield
-    except Refused:
-        raise typer.Exit(1) from None
 
 
 def resolved(prefix: str, endpoint: str | None) -> str:
@@ -39,13 +28,26 @@ def resolved(prefix: str, endpoint: str | None) -> str:
         raise CannotRun(f"{unsteered(prefix)!r} is no digest, nor 4 or more of its first characters (0-9, a-f)")
     if len(prefix) == 64:
         return prefix
+    found = beginning_with(prefix, endpoint)
+    if found is None:
+        raise CannotRun(f"no stored version begins with {prefix}; `chamberlain policy versions` lists them")
+    return found
+
+
+def beginning_with(prefix: str, endpoint: str | None) -> str | None:
+    """The digest of the one stored version that begins so; None: there is none. Raises ``CannotRun`` for several."""
     question = {"filter": {"id": {"starts_with": prefix}}, "limit": 2}
     found = ask("GET", "/admin/policies", question, Page[PolicyVersion], endpoint).items
-    if not found:
-        raise CannotRun(f"no stored version begins with {prefix}; `chamberlain policy versions` lists them")
     if len(found) > 1:
         raise CannotRun(f"more than one stored version begins with {prefix}; write more of it")
-    return found[0].id
+    return found[0].id if found else None
+
+
+def uploaded(folder: Path | None, reason: str | None, endpoint: str | None) -> PolicyVersion:
+    """Have a folder checked and stored as a version, with the signature in it. Raises ``CannotRun`` and ``Refused``."""
+    chosen = chosen_folder(folder)
+    question = {"files": files_of(chosen), "signature": read_signed(chosen).signature, "reason": reason}
+    return ask("POST", "/admin/policies", question, PolicyVersion, endpoint)
 
 
 def tell_activated(version: PolicyVersion, form: Format, endpoint: str | None) -> None:
@@ -53,7 +55,7 @@ def tell_activated(version: PolicyVersion, form: Format, endpoint: str | None) -
     if form is Format.JSON:
         show_json(version.model_dump(mode="json"))
         return
-    typer.echo(f"active now: {version.id[:SHORT]}")
+    typer.echo(f"active now: {short(version.id)}")
     question = {"version": version.id, "limit": 1}
     try:
         [entry] = ask("GET", "/admin/policies/history", question, PolicyHistory, endpoint).items
@@ -61,7 +63,7 @@ def tell_activated(version: PolicyVersion, form: Format, endpoint: str | None) -
         return
     if entry.left in (None, version.id):
         return
-    left = entry.left[:SHORT]
+    left = short(entry.left)
     if entry.kind is ActivationKind.ROLLED_BACK:
         typer.echo(f"refused now: {left}, until it is activated by name")
         typer.echo(
@@ -81,14 +83,10 @@ def wait_until_deciding(digest: str, endpoint: str | None) -> None:
     deadline, in_a_row = time.monotonic() + _WAIT_SECONDS, 0
     while in_a_row < _IN_A_ROW:
         response = send(who, Call("GET", "/readyz", {"verbose": ["1"]}))
-        in_a_row = in_a_row + 1 if f"version {digest[:SHORT]}" == _decides_by(response) else 0
+        in_a_row = in_a_row + 1 if f"version {short(digest)}" == _decides_by(response) else 0
         if time.monotonic() > deadline:
             raise CannotRun(f"it is active, but not every worker decides by it after {_WAIT_SECONDS:.0f} s")
         time.sleep(0.05)
-
-
-def shown_time(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
 def _decides_by(response: httpx.Response) -> str | None:

@@ -7,18 +7,21 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, plain_console, show_json, unsteered
+from server.cli.policy.options import EndpointOption, FolderArgument, FormatOption, ServerOption, VersionOption
+from server.cli.policy.words import more, short
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from actions.authorization.cases import CaseFailure, CaseResults
+    from server.cli.policy.door import Server
 
 _PERCENT = {"min": 0, "max": 100}
 _WORDS = {"allow": "allowed", "refuse": "not allowed", "deny": "denied by a rule", "none": "not allowed"}
 
 
 def command(
-    folder: Annotated[Path | None, typer.Argument(help="The policy folder; unset: the one in the settings.")] = None,
+    folder: FolderArgument = None,
     coverage: Annotated[bool, typer.Option("--coverage", help="Tell which lines no case reaches.")] = False,
     threshold: Annotated[float, typer.Option(**_PERCENT, help="Percent of the lines that have to be reached.")] = 100,
     mutation: Annotated[
@@ -27,9 +30,10 @@ def command(
     mutation_threshold: Annotated[
         float, typer.Option(**_PERCENT, help="Percent of the changes that have to be noticed.")
     ] = 95,
-    server: Annotated[bool, typer.Option("--server", help="Ask the running server.")] = False,
-    endpoint: Annotated[str | None, typer.Option(help="Ask the server at this URL.")] = None,
-    format: Annotated[Format, typer.Option(help="table or json.")] = Format.TABLE,
+    server: ServerOption = False,
+    version: VersionOption = None,
+    endpoint: EndpointOption = None,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Ask a policy the cases in its tests/*.yaml.
 
@@ -37,9 +41,12 @@ def command(
 
     With --server and no FOLDER, the version in force is tested.
     """
+    from server.cli.policy.door import server_for
+
     with exits():
-        if server or endpoint:
-            results = _asked(folder, endpoint, coverage=coverage, mutation=mutation)
+        asked = server_for(folder, server, version, endpoint)
+        if asked:
+            results = _asked(asked, coverage=coverage, mutation=mutation)
         else:
             results = _run(folder, coverage=coverage, mutation=mutation)
         if format is Format.JSON:
@@ -66,15 +73,10 @@ def _run(folder: Path | None, *, coverage: bool, mutation: bool) -> "CaseResults
     return run_cases(source, compiled(source, str(chosen)), with_coverage=coverage, with_mutation=mutation)
 
 
-def _asked(folder: Path | None, endpoint: str | None, *, coverage: bool, mutation: bool) -> "CaseResults":
+def _asked(server: "Server", *, coverage: bool, mutation: bool) -> "CaseResults":
     from actions.authorization.cases import CaseResults
-    from server.cli.policy.asking import Refused, ask, files_of
 
-    question = {"files": files_of(folder) if folder else None, "coverage": coverage, "mutation": mutation}
-    try:
-        return ask("POST", "/admin/policies/test", question, CaseResults, endpoint)
-    except Refused:
-        raise typer.Exit(1) from None
+    return server.ask("test", {"coverage": coverage, "mutation": mutation}, CaseResults)
 
 
 def _tell(results: "CaseResults", *, mutation: bool) -> None:
@@ -84,16 +86,16 @@ def _tell(results: "CaseResults", *, mutation: bool) -> None:
         _line(console, f"    {mistake.hint}")
     for failure in results.failures:
         _tell_failure(console, failure)
-    if results.failed > len(results.failures):
-        _line(console, f"... and {results.failed - len(results.failures)} more")
+    for line in more(results.failed - len(results.failures)):
+        _line(console, line)
     if results.coverage is not None:
-        for line in results.coverage.unreached:
-            _line(console, f"{line.place}: no case reaches: {line.text}", "yellow")
+        for rule in results.coverage.unreached:
+            _line(console, f"{rule.place}: no case reaches: {rule.text}", "yellow")
     if results.mutation is not None:
         for mutant in results.mutation.survivors:
             _line(console, f"{mutant.line.place}: no case fails with {mutant.change}: {mutant.line.text}", "yellow")
-        if results.mutation.survived > len(results.mutation.survivors):
-            _line(console, f"... and {results.mutation.survived - len(results.mutation.survivors)} more")
+        for line in more(results.mutation.survived - len(results.mutation.survivors)):
+            _line(console, line)
     if results.tables and not results.mistakes:
         _tell_sums(console, results, mutation=mutation)
 
@@ -110,7 +112,7 @@ def _tell_failure(console: "Console", failure: "CaseFailure") -> None:
 
 def _tell_sums(console: "Console", results: "CaseResults", *, mutation: bool) -> None:
     verdict = f"{results.failed} failed" if results.failed else "all hold"
-    told = f"version {results.digest[:12]}: {results.tables} tables, {results.asked} answers, {verdict}"
+    told = f"version {short(results.digest)}: {results.tables} tables, {results.asked} answers, {verdict}"
     _line(console, told, "green" if results.hold else "red")
     if results.coverage is not None:
         reached = f"{results.coverage.reached} of {results.coverage.lines} lines are reached"

@@ -9,16 +9,14 @@ import typer
 from server.cli.exits import exits
 from server.cli.output import Format, show_json, show_table
 from server.cli.policy.logs import (
-    EndpointOption,
     LogOption,
-    ServerOption,
     ask_for,
-    counted,
-    day,
     one_door,
     reach_told,
     read_log,
 )
+from server.cli.policy.options import EndpointOption, FormatOption, ServerOption
+from server.cli.policy.words import counted, minute, short
 
 if TYPE_CHECKING:
     from actions.authorization.usage import IdleRole, IdleRule, Unused
@@ -38,7 +36,7 @@ def command(
     ] = None,
     log: LogOption = None,
     server: ServerOption = False,
-    format: Annotated[Format, typer.Option(help="A table, or JSON.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
     endpoint: EndpointOption = None,
 ) -> None:
     """Tell which rules and roles nobody needed for some days, as far as the audit log reaches.
@@ -80,7 +78,7 @@ def _tell(found: "Unused") -> None:
         told = counted(found.redecided, "decision")
         typer.echo(f"{told} of versions whose text is not at hand: told by the rule that decides them now")
     rules = found.used + len(found.rules)
-    typer.echo(f"Policy {found.policy[:12]}: {found.used} of {counted(rules, 'rule')} decided something")
+    typer.echo(f"Policy {short(found.policy)}: {found.used} of {counted(rules, 'rule')} decided something")
     if found.rules:
         show_table(("rule", "text", "", "in force since"), [_rule(idle) for idle in found.rules])
     if found.roles:
@@ -94,10 +92,10 @@ def _rule(idle: "IdleRule") -> tuple[str, ...]:
         idle.rule.place,
         " ".join(idle.rule.text.split()),
         said,
-        day(idle.in_force_since) if idle.in_force_since else "not seen",
+        minute(idle.in_force_since) if idle.in_force_since else "not seen",
     )
 
 
 def _role(idle: "IdleRole") -> tuple[str, ...]:
     held = "not known" if idle.bindings is None else counted(idle.bindings, "binding")
-    return idle.role, held, counted(idle.counted, "time"), day(idle.last)
+    return idle.role, held, counted(idle.counted, "time"), minute(idle.last)

@@ -7,9 +7,11 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, plain_console, show_json
+from server.cli.policy.options import EndpointOption, FolderOption, FormatOption, ServerOption, VersionOption
 
 if TYPE_CHECKING:
     from actions.authorization.analysis import WhatCan
+    from server.cli.policy.door import Server
 
 
 def command(
@@ -20,24 +22,21 @@ def command(
         str | None,
         typer.Argument(help="A type of scope; with --server also one: admin, domain:NAME, project:ID or user:ID."),
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="The policy folder; unset: the one in the settings.")] = None,
-    server: Annotated[
-        bool, typer.Option("--server", help="Ask the running server; with --folder, about that.")
-    ] = False,
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
+    folder: FolderOption = None,
+    server: ServerOption = False,
+    version: VersionOption = None,
+    endpoint: EndpointOption = None,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Tell what somebody may do, and by which rules.
 
     The exit code is 0 if it is anything at all and 1 if it is nothing.
     """
-    from server.cli.policy.asking import Refused
+    from server.cli.policy.door import server_for
 
     with exits():
-        try:
-            answer = _held(principal, scope, folder, endpoint) if server else _supposed(principal, scope, folder)
-        except Refused:
-            raise typer.Exit(1) from None
+        asked = server_for(folder, server, version, endpoint)
+        answer = _held(principal, scope, asked) if asked else _supposed(principal, scope, folder)
         if format is Format.JSON:
             show_json(answer.model_dump(mode="json"))
         else:
@@ -56,17 +55,16 @@ def _supposed(principal: str, scope: str | None, folder: Path | None) -> "WhatCa
     return what_roles_can(index, principal, asked_roles(principal, index), [scope] if scope else [*ScopeType])
 
 
-def _held(principal: str, scope: str | None, folder: Path | None, endpoint: str | None) -> "WhatCan":
+def _held(principal: str, scope: str | None, server: "Server") -> "WhatCan":
     """Every page of the answer as one."""
     from actions.authorization.analysis import WhatCan
     from actions.vocabulary import ScopeType
-    from server.cli.policy.asking import ask, files_of
 
-    question: dict[str, Any] = {"principal": principal, "files": files_of(folder) if folder else None, "limit": 100}
+    question: dict[str, Any] = {"principal": principal, "limit": 100}
     question["scope_type" if scope in [*ScopeType] and scope != ScopeType.ADMIN else "scope"] = scope
-    found = ask("POST", "/admin/policies/what_can", question, WhatCan, endpoint)
+    found = server.ask("what_can", question, WhatCan)
     while found.next_cursor is not None:
-        page = ask("POST", "/admin/policies/what_can", {**question, "cursor": found.next_cursor}, WhatCan, endpoint)
+        page = server.ask("what_can", {**question, "cursor": found.next_cursor}, WhatCan)
         found = page.model_copy(update={"reaches": [*found.reaches, *page.reaches]})
     return found
 

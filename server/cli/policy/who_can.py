@@ -7,9 +7,11 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, plain_console, show_json
+from server.cli.policy.options import EndpointOption, FolderOption, FormatOption, ServerOption, VersionOption
 
 if TYPE_CHECKING:
     from actions.authorization.analysis import WhoCan
+    from server.cli.policy.door import Server
 
 
 def command(
@@ -17,25 +19,22 @@ def command(
     scope: Annotated[
         str | None, typer.Argument(help="With --server: admin, domain:NAME, project:ID or user:ID, and who may there.")
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="The policy folder; unset: the one in the settings.")] = None,
-    server: Annotated[
-        bool, typer.Option("--server", help="Ask the running server; with --folder, about that.")
-    ] = False,
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+    folder: FolderOption = None,
+    server: ServerOption = False,
+    version: VersionOption = None,
+    endpoint: EndpointOption = None,
     limit: Annotated[int, typer.Option(min=1, help="The most people to list.")] = 100,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Tell who may do something, and by which rule.
 
     The exit code is 0 if somebody may and 1 if nobody may.
     """
-    from server.cli.policy.asking import Refused
+    from server.cli.policy.door import server_for
 
     with exits():
-        try:
-            answer = _people(action, scope, folder, endpoint, limit) if server else _roles(action, scope, folder)
-        except Refused:
-            raise typer.Exit(1) from None
+        asked = server_for(folder, server, version, endpoint)
+        answer = _people(action, scope, asked, limit) if asked else _roles(action, scope, folder)
         if format is Format.JSON:
             show_json(answer.model_dump(mode="json"))
         else:
@@ -52,17 +51,16 @@ def _roles(action: str, scope: str | None, folder: Path | None) -> "WhoCan":
     return who_can(index_of(folder), asked_permission(action))
 
 
-def _people(action: str, scope: str | None, folder: Path | None, endpoint: str | None, limit: int) -> "WhoCan":
+def _people(action: str, scope: str | None, server: "Server", limit: int) -> "WhoCan":
     """Every page of the answer, up to ``limit`` people, as one."""
     from actions.authorization.analysis import WhoCan
-    from server.cli.policy.asking import ask, files_of
 
-    question = {"action": action, "scope": scope, "files": files_of(folder) if folder else None}
+    question = {"action": action, "scope": scope}
     found: WhoCan | None = None
     while True:
         wanted = limit - len(found.people) if found else limit
         turn = {**question, "limit": min(wanted, 100), "cursor": found.next_cursor if found else None}
-        page = ask("POST", "/admin/policies/who_can", turn, WhoCan, endpoint)
+        page = server.ask("who_can", turn, WhoCan)
         found = page if found is None else page.model_copy(update={"people": [*found.people, *page.people]})
         if found.next_cursor is None or len(found.people) >= limit:
             return found

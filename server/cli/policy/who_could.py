@@ -13,6 +13,8 @@ import typer
 
 from server.cli.exits import exits
 from server.cli.output import CannotRun, Format, show_table, unsteered
+from server.cli.policy.options import EndpointOption
+from server.cli.policy.words import short
 
 DOCUMENT, TABLE, KEY = "who-could.json", "who-could.csv", "evidence.pub"
 
@@ -25,7 +27,7 @@ def command(
         Path | None, typer.Option(help="A folder to write the evidence to: JSON, CSV, signatures, public key.")
     ] = None,
     format: Annotated[Format, typer.Option(help="A table, or the JSON that is signed.")] = Format.TABLE,
-    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+    endpoint: EndpointOption = None,
 ) -> None:
     """Tell who could do something at a moment, by the policy and the role bindings of then.
 
@@ -33,14 +35,11 @@ def command(
     `chamberlain policy verify` checks them without a server. The exit code is 1 if nobody could.
     """
     from actions.entities.policy_evidence import Evidence
-    from server.cli.policy.asking import Refused, ask
+    from server.cli.policy.asking import ask
 
     with exits():
-        try:
-            question = {"action": action, "scope": scope, "at": at}
-            told = ask("POST", "/admin/policies/who_could", question, Evidence, endpoint)
-        except Refused:
-            raise typer.Exit(1) from None
+        question = {"action": action, "scope": scope, "at": at}
+        told = ask("POST", "/admin/policies/who_could", question, Evidence, endpoint)
         if out is not None:
             _write(out, told.model_dump())
         document = json.loads(told.document)
@@ -58,7 +57,7 @@ def _show(document: Mapping[str, Any]) -> None:
     where = scope["name"] or scope["id"]
     typer.echo(f"{document['action']} in {scope['type']}{f' {where}' if where else ''}, at {document['at']}")
     typer.echo(
-        unsteered(f"by policy {policy['digest'][:12]}, active since {policy['activated_at']}: {policy['reason']}")
+        unsteered(f"by policy {short(policy['digest'])}, active since {policy['activated_at']}: {policy['reason']}")
     )
     if not scope["in_force"]:
         typer.echo("The scope was deleted then, so nobody could do anything in it.")
