@@ -178,7 +178,7 @@ def test_a_shadow_is_begun_looked_at_and_ended(server: Installation, tmp_path: P
     (shipped,) = versions()
     assert shadow("report") == "No policy version has ever been shadowed.\n"
     assert server.run("policy", "shadow", "stop", "--reason", "there is none").exit_code == 1
-    edited, shape = server.folder / "policies" / "user.csv", POLICIES / "user.csv"
+    shape = POLICIES / "user.csv"
     shutil.copytree(server.folder / "policies", tmp_path / "candidate")
     with (tmp_path / "candidate" / "user.csv").open("a") as file:
         file.write("p, superadmin, user, user, get, deny\n")

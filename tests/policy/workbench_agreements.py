@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from actions.authorization.analysis import matrix, speaking, what_can, what_roles_can, who_can
 from actions.authorization.answers import Cell, CountingRole, Verdict
-from actions.authorization.difference import PolicyDifference, difference
+from actions.authorization.difference import difference
+from actions.authorization.difference_answer import PolicyDifference
 from actions.authorization.explain import Explanation, explain
 from actions.authorization.grants import GrantKind, PolicyGrant
 from actions.authorization.index import PolicyIndex
