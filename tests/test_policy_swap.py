@@ -7,7 +7,6 @@ import pytest
 import structlog.testing
 
 import server.policy
-import server.policy_folder
 from actions.authorization.elsewhere import NotCompiled
 from actions.authorization.index import PolicyIndex
 from actions.authorization.source import PolicySource
@@ -118,13 +117,13 @@ async def test_files_are_not_read_again_for_the_version_that_decides_already(
 async def test_what_is_found_of_a_folder_is_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe may come every second, and a folder that is not the active version may stand for days."""
     looked_at: list[str] = []
-    look = server.policy_folder.compiled
+    look = server.policy.compiled
 
     async def looking(source: PolicySource) -> PolicyIndex:
         looked_at.append(source.digest)
         return await look(source)
 
-    monkeypatch.setattr(server.policy_folder, "compiled", looking)
+    monkeypatch.setattr("server.policy_folder.compiled", looking)
     new = opposite(world)
     await planted(world, new, active=True)
     await world.app.policy.load()

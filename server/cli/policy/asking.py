@@ -11,13 +11,14 @@ from pydantic import BaseModel, ValidationError
 from actions.authorization.source import read_folder
 from server.cli.api import Call, credentials, send
 from server.cli.exits import settings_or_exit
-from server.cli.output import CannotRun, Refused
+from server.cli.output import CannotRun, Refused, unsteered
 from server.cli.policy.choice import chosen_folder
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-_NOT_UNDERSTOOD = (400, 422)
+_CONFLICT = 409
+_UNUSABLE = "policy-create-unusable-policy"
 
 
 def ask(method: str, path: str, question: Mapping[str, Any], model: type[Answer], endpoint: str | None) -> Answer:
@@ -42,12 +43,17 @@ def ask(method: str, path: str, question: Mapping[str, Any], model: type[Answer]
 
 
 def _refusal(response: httpx.Response) -> Exception:
-    """A problem ends the command as it would end here: with 2 where it says that the question makes no sense."""
+    """What a refusal ends the command with: 2, told in a line, for a question that could not be asked; 1 where the
+    refusal is the answer, since the policy cannot be stored or the pointer cannot be moved."""
     try:
         problem = response.json()
-    except ValueError:
+        told = f"the server refuses it: {response.status_code} {problem['code']}: {problem['detail']}"
+        faults = [f"{fault['pointer']} {fault['message']}" for fault in problem.get("errors", ())]
+    except (ValueError, KeyError, TypeError):
         return CannotRun(f"{response.url.host} answers {response.status_code}, and not as this server does")
-    return Refused(problem, 2 if response.status_code in _NOT_UNDERSTOOD else 1)
+    if response.status_code == _CONFLICT or problem["code"] == _UNUSABLE:
+        return Refused(problem, 1)
+    return CannotRun(unsteered("; ".join([told, *faults[:3]])))
 
 
 def files_of(folder: Path | None) -> dict[str, str]:

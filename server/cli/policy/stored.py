@@ -59,7 +59,7 @@ def tell_activated(version: PolicyVersion, form: Format, endpoint: str | None) -
     question = {"version": version.id, "limit": 1}
     try:
         [entry] = ask("GET", "/admin/policies/history", question, PolicyHistory, endpoint).items
-    except Refused:  # it is done all the same, by somebody who may not read of it
+    except (Refused, CannotRun):  # it is done all the same, by somebody who may not read of it
         return
     if entry.left in (None, version.id):
         return
