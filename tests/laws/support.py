@@ -254,8 +254,10 @@ def catalogue(world: World) -> Catalogue:
 
 
 def edited(world: World, *, without: str = "", **appended: str) -> PolicySource:
-    """The policy in force, less every line that begins so, with lines appended: ``domain="p, a, domain, ..."``."""
-    files = dict(world.app.policy.source.files)
+    """The policy in force without its cases, less every line that begins so, with lines appended:
+    ``domain="p, a, domain, ..."``."""
+    source = world.app.policy.source
+    files = {name: content for name, content in source.files.items() if name not in source.case_files}
     for name, content in files.items():
         if without and name.endswith(".csv"):
             files[name] = "".join(
