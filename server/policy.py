@@ -36,6 +36,8 @@ LARGE = 32 * 1024
 """Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
 at most, a part of what starting a process takes."""
 _COMPILE_SECONDS = 30.0
+_PROBE_SECONDS = 0.5
+"""How long a probe waits for what is found of a folder."""
 
 
 class NoPolicy(RuntimeError):
@@ -178,7 +180,7 @@ async def compiled(source: PolicySource) -> PolicyIndex:
         try:
             return await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS)
         except NotCompiled as error:
-            structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
+            _told_late(error)
     return await asyncio.to_thread(_compiled_here, source)
 
 
@@ -188,6 +190,10 @@ def _compiled_here(source: PolicySource) -> PolicyIndex:
     if parsed.errors:
         raise ValueError(str(parsed.errors[0]))
     return compile(parsed, vocabulary, source.digest)
+
+
+def _told_late(error: NotCompiled) -> None:
+    structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
 
 
 async def checked(source: PolicySource, active: PolicySource | None) -> None:
@@ -248,15 +254,15 @@ class FolderWatch:
 class FolderNote:
     """How the folder, what this process decides by and the active digest stand to one another, for ``/readyz``.
 
-    What is found of a folder's contents is remembered: a probe may come every second.
+    What is found of a folder's contents is remembered: a probe may come every second. Nor does a probe wait long for
+    it: the process that looks for mistakes stands back, and whoever is late to answer is not sent any requests.
     """
 
     def __init__(self, folder: Path, trusted: TrustedKeys) -> None:
         self._folder = folder
         self._trusted = trusted
-        self._looking = asyncio.Lock()
         self._looked_at = ""
-        self._error: str | None = None
+        self._looking: asyncio.Task[str | None] | None = None
 
     async def tell(self, deciding: PolicyIndex, active: str | None) -> str:
         """Raises ``ValueError`` with what is wrong."""
@@ -265,15 +271,9 @@ class FolderNote:
             raise ValueError(
                 f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here"
             )
-        async with self._looking:
-            source = await asyncio.to_thread(read_signed, self._folder)
-            if source.digest == active:
-                self._error = None
-            elif source.digest != self._looked_at:
-                self._error = await _first_error(source)
-            self._looked_at = source.digest
-        if self._error:
-            raise ValueError(f"the folder cannot be used: {self._error}")
+        source = await asyncio.to_thread(read_signed, self._folder)
+        if source.digest != active and (error := await self._known_error(source)):
+            raise ValueError(f"the folder cannot be used: {error}")
         try:
             self._trusted.signer(source.digest, source.signature)
         except ValueError as error:
@@ -282,12 +282,36 @@ class FolderNote:
             raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
         return f"the folder is the active version {active[:12]}"
 
+    async def _known_error(self, source: PolicySource) -> str | None:
+        """The first mistake, as far as it is known by now."""
+        if self._looking is None or self._looked_at != source.digest:
+            if self._looking is not None:
+                self._looking.cancel()
+            self._looked_at, self._looking = source.digest, asyncio.create_task(_first_error(source))
+        looking = self._looking
+        await asyncio.wait({looking}, timeout=_PROBE_SECONDS)
+        return looking.result() if looking.done() and not looking.cancelled() else None
+
 
 async def _first_error(source: PolicySource) -> str | None:
-    """The first mistake of a folder, its cases' included."""
+    """The first mistake of a folder, its cases' included.
+
+    Nobody waits for it, so it is looked for in another process however small the folder is: while a thread reads the
+    cases of the shipped policy, a worker waits for that thread each time it is to do something.
+    """
     try:
-        index = await compiled(source)
+        await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS, with_cases=True)
+    except NotCompiled as error:
+        _told_late(error)
+        return await asyncio.to_thread(_first_error_here, source)
     except ValueError as error:
         return str(error)
-    failing = await asyncio.to_thread(case_findings, source, index)
+    return None
+
+
+def _first_error_here(source: PolicySource) -> str | None:
+    try:
+        failing = case_findings(source, _compiled_here(source))
+    except ValueError as error:
+        return str(error)
     return str(failing[0]) if failing else None
