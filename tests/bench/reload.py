@@ -44,7 +44,7 @@ QUICK = Plan(rules=1_000, pairs=1, seconds=0.2)
 async def measure(place: Path, plan: Plan) -> list[Row]:
     folder = place / "policies"
     shutil.copytree(POLICIES, folder)
-    _grow(folder, plan.rules)
+    grow(folder, plan.rules)
     data = place / "reload"
     settings = {"CHAMBERLAIN_SYSTEM_DIR": str(place / "starts"), "CHAMBERLAIN_POLICY_DIR": str(folder)}
     async with servers.generator() as generator, servers.chamberlain(data, settings, workers=1) as ours:
@@ -119,7 +119,7 @@ class _Editor:
         return str(checks["policy"]["detail"])
 
 
-def _grow(folder: Path, rules: int) -> None:
+def grow(folder: Path, rules: int) -> None:
     """Add so many generated rules, and the roles that they speak of."""
     policy = generated(rules, 0)
     roles = "".join(
