@@ -26,7 +26,7 @@ from server.repositories.policies import active_digest, active_files, digest_bef
 LARGE = 32 * 1024
 """Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
 at most, a part of what starting a process takes."""
-_COMPILE_SECONDS = 30.0
+COMPILE_SECONDS = 30.0
 
 
 class NoPolicy(RuntimeError):
@@ -178,18 +178,22 @@ async def compiled(source: PolicySource) -> PolicyIndex:
     """
     if sum(map(len, source.files.values())) >= LARGE:
         try:
-            return await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS)
+            return await compile_elsewhere(source, whole_vocabulary(), timeout_s=COMPILE_SECONDS)
         except NotCompiled as error:
-            structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
-    return await asyncio.to_thread(_compiled_here, source)
+            told_late(error)
+    return await asyncio.to_thread(compiled_here, source)
 
 
-def _compiled_here(source: PolicySource) -> PolicyIndex:
+def compiled_here(source: PolicySource) -> PolicyIndex:
     vocabulary = whole_vocabulary()
     parsed = parse(source, vocabulary)
     if parsed.errors:
         raise ValueError(str(parsed.errors[0]))
     return compile(parsed, vocabulary, source.digest)
+
+
+def told_late(error: NotCompiled) -> None:
+    structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
 
 
 async def checked(source: PolicySource, active: PolicySource | None) -> None:

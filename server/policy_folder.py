@@ -14,17 +14,21 @@ from pathlib import Path
 import structlog
 
 from actions.authorization.cases import case_findings
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
 from actions.authorization.index import PolicyIndex
 from actions.authorization.signing import TrustedKeys, read_signed
 from actions.authorization.source import PolicySource
 from actions.authorization.watch import candidates
+from actions.entities import whole_vocabulary
 from actions.errors import Conflict
 from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
-from server.policy import ActivePolicy, compiled
+from server.policy import COMPILE_SECONDS, ActivePolicy, compiled_here, told_late
 
 Publish = Callable[[PolicySource, str, str | None], Awaitable[None]]
 """Makes a checked folder active: what it holds, why, and the digest that it held when it was last in force."""
+_PROBE_SECONDS = 0.5
+"""How long a probe waits for what is found of a folder."""
 
 
 class FolderWatch:
@@ -77,15 +81,15 @@ class FolderWatch:
 class FolderNote:
     """How the folder, what this process decides by and the active digest stand to one another, for ``/readyz``.
 
-    What is found of a folder's contents is remembered: a probe may come every second.
+    What is found of a folder's contents is remembered: a probe may come every second. Nor does a probe wait long for
+    it: the process that looks for mistakes stands back, and whoever is late to answer is not sent any requests.
     """
 
     def __init__(self, folder: Path, trusted: TrustedKeys) -> None:
         self._folder = folder
         self._trusted = trusted
-        self._looking = asyncio.Lock()
         self._looked_at = ""
-        self._error: str | None = None
+        self._looking: asyncio.Task[str | None] | None = None
 
     async def tell(self, deciding: PolicyIndex, active: str | None) -> str:
         """Raises ``ValueError`` with what is wrong."""
@@ -94,15 +98,9 @@ class FolderNote:
             raise ValueError(
                 f"active is {pointed}, but {deciding.digest[:12]} decides: the active one is not in use here"
             )
-        async with self._looking:
-            source = await asyncio.to_thread(read_signed, self._folder)
-            if source.digest == active:
-                self._error = None
-            elif source.digest != self._looked_at:
-                self._error = await _first_error(source)
-            self._looked_at = source.digest
-        if self._error:
-            raise ValueError(f"the folder cannot be used: {self._error}")
+        source = await asyncio.to_thread(read_signed, self._folder)
+        if source.digest != active and (error := await self._known_error(source)):
+            raise ValueError(f"the folder cannot be used: {error}")
         try:
             self._trusted.signer(source.digest, source.signature)
         except ValueError as error:
@@ -111,12 +109,36 @@ class FolderNote:
             raise ValueError(f"the folder is at {source.digest[:12]}, active is {active[:12]}")
         return f"the folder is the active version {active[:12]}"
 
+    async def _known_error(self, source: PolicySource) -> str | None:
+        """The first mistake, as far as it is known by now."""
+        if self._looking is None or self._looked_at != source.digest:
+            if self._looking is not None:
+                self._looking.cancel()
+            self._looked_at, self._looking = source.digest, asyncio.create_task(_first_error(source))
+        looking = self._looking
+        await asyncio.wait({looking}, timeout=_PROBE_SECONDS)
+        return looking.result() if looking.done() and not looking.cancelled() else None
+
 
 async def _first_error(source: PolicySource) -> str | None:
-    """The first mistake of a folder, its cases' included."""
+    """The first mistake of a folder, its cases' included.
+
+    Nobody waits for it, so it is looked for in another process however small the folder is: while a thread reads the
+    cases of the shipped policy, a worker waits for that thread each time it is to do something.
+    """
     try:
-        index = await compiled(source)
+        await compile_elsewhere(source, whole_vocabulary(), timeout_s=COMPILE_SECONDS, with_cases=True)
+    except NotCompiled as error:
+        told_late(error)
+        return await asyncio.to_thread(_first_error_here, source)
     except ValueError as error:
         return str(error)
-    failing = await asyncio.to_thread(case_findings, source, index)
+    return None
+
+
+def _first_error_here(source: PolicySource) -> str | None:
+    try:
+        failing = case_findings(source, compiled_here(source))
+    except ValueError as error:
+        return str(error)
     return str(failing[0]) if failing else None

@@ -1,18 +1,23 @@
 """Policies that follow one another under load: each answer is one version's whole answer, and never a mixture."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import structlog.testing
 
 import server.policy
-from actions.authorization.elsewhere import NotCompiled
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
 from actions.authorization.index import PolicyIndex
-from actions.authorization.source import PolicySource
+from actions.authorization.signing import TrustedKeys
+from actions.authorization.source import PolicySource, read_folder
 from server.policy import LARGE, compiled
+from server.policy_folder import FolderNote
 from tests.laws.support import edited, index_of, spec_named
 from tests.stored_policies import UNUSABLE, planted
+from tests.world.stage import POLICIES
 from tests.world.world import World
 
 TURNS = 4
@@ -117,13 +122,12 @@ async def test_files_are_not_read_again_for_the_version_that_decides_already(
 async def test_what_is_found_of_a_folder_is_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe may come every second, and a folder that is not the active version may stand for days."""
     looked_at: list[str] = []
-    look = server.policy.compiled
 
-    async def looking(source: PolicySource) -> PolicyIndex:
+    async def looking(source: PolicySource, *given: Any, **more: Any) -> PolicyIndex:
         looked_at.append(source.digest)
-        return await look(source)
+        return await compile_elsewhere(source, *given, **more)
 
-    monkeypatch.setattr("server.policy_folder.compiled", looking)
+    monkeypatch.setattr("server.policy_folder.compile_elsewhere", looking)
     new = opposite(world)
     await planted(world, new, active=True)
     await world.app.policy.load()
@@ -132,3 +136,36 @@ async def test_what_is_found_of_a_folder_is_remembered(world: World, monkeypatch
         note = (await world.stranger().get("/readyz?verbose"))["checks"]["policy_folder"]
         assert note["detail"].startswith("the folder is at ")
     assert len(looked_at) == 1
+
+
+async def test_a_probe_does_not_wait_for_what_is_found_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that looks stands back, so on a busy machine it takes long; a late probe ends a worker's requests."""
+    found = asyncio.Event()
+
+    async def slowly(*_: object, **__: object) -> PolicyIndex:
+        await found.wait()
+        raise ValueError("user.csv:1:1: error: it is wrong")
+
+    monkeypatch.setattr("server.policy_folder.compile_elsewhere", slowly)
+    active = index_of(read_folder(POLICIES))
+    note = FolderNote(tmp_path, TrustedKeys({}))
+    async with asyncio.timeout(30):
+        with pytest.raises(ValueError, match="the folder is at "):
+            await note.tell(active, active.digest)
+    found.set()
+    with pytest.raises(ValueError, match=r"the folder cannot be used: user\.csv:1:1: error: it is wrong"):
+        await note.tell(active, active.digest)
+
+
+async def test_a_folder_is_looked_at_here_where_no_process_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object, **__: object) -> PolicyIndex:
+        raise NotCompiled("the machine has no room")
+
+    monkeypatch.setattr("server.policy_folder.compile_elsewhere", failing)
+    active = index_of(read_folder(POLICIES))
+    with pytest.raises(ValueError, match=r"the folder cannot be used: .*The file is missing"):
+        await FolderNote(tmp_path, TrustedKeys({})).tell(active, active.digest)

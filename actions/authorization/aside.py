@@ -10,8 +10,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from actions.authorization.source import PolicySource
 
@@ -36,32 +38,49 @@ class Ended:
 async def run_aside(module: str, *arguments: str, request: bytes, timeout_s: float) -> Ended:
     """Run a module of ours on a request. Raises ``TimeoutError`` after ``timeout_s`` seconds, when it has been ended,
     and ``OSError`` when no process could be started."""
-    process = await asyncio.to_thread(_started, [sys.executable, "-m", module, *arguments])
+    running = await asyncio.to_thread(_started, [sys.executable, "-m", module, *arguments], request)
     try:
-        return await asyncio.to_thread(_ended, process, request, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.to_thread(_ended, running)
     finally:
-        if process.poll() is None:  # whoever waited for it does so no longer
-            process.kill()
+        if running.process.poll() is None:  # it took too long, or whoever waited for it does so no longer
+            running.process.kill()
 
 
-def _started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+@dataclass(frozen=True, slots=True)
+class _Running:
+    process: "subprocess.Popen[bytes]"
+    answer: IO[bytes]
+    complaint: IO[bytes]
+
+
+def _started(command: Sequence[str], request: bytes) -> _Running:
     """In a thread, by ``subprocess``: where the event loop is uvloop's, a process of its own making copies all page
-    tables of a large worker first, and everything waits for that."""
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    tables of a large worker first, and everything waits for that.
+
+    What is said goes through files. A thread that feeds and empties pipes wakes for each few kilobytes, and each time
+    those who are served wait for it, for long if the machine is busy.
+    """
+    with tempfile.TemporaryFile() as asked, contextlib.ExitStack() as kept:
+        asked.write(request)
+        asked.seek(0)
+        answer, complaint = (kept.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        process = subprocess.Popen(command, stdin=asked, stdout=answer, stderr=complaint)
+        kept.pop_all()
     with contextlib.suppress(OSError):  # it has ended already, or this machine has it otherwise
         os.setpriority(os.PRIO_PROCESS, process.pid, COURTESY)
-    return process
+    return _Running(process, answer, complaint)
 
 
-def _ended(process: "subprocess.Popen[bytes]", request: bytes, timeout_s: float) -> Ended:
-    with process:
-        try:
-            answer, complaint = process.communicate(request, timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise TimeoutError from None
-    return Ended(process.returncode, answer, complaint)
+def _ended(running: _Running) -> Ended:
+    with running.answer as answer, running.complaint as complaint:
+        code = running.process.wait()
+        return Ended(code, _whole(answer), _whole(complaint))
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def packed_files(source: PolicySource) -> dict[str, str]:

@@ -108,6 +108,8 @@ async def check_in_subprocess(
         )
     except TimeoutError:
         return CheckResult(source.digest, failure=f"the check took longer than {timeout_s:g} s")
+    except OSError as error:
+        return CheckResult(source.digest, failure=f"the check could not be started: {error.strerror}")
     try:
         result = _unpacked(json.loads(ended.answer))
     except (ValueError, KeyError, TypeError):

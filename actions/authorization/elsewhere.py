@@ -10,6 +10,7 @@ import json
 import sys
 
 from actions.authorization.aside import packed_files, run_aside, unpacked_files
+from actions.authorization.cases import case_findings
 from actions.authorization.index import PolicyIndex, compile, in_order
 from actions.authorization.packed import pack, unpack
 from actions.authorization.source import PolicySource, parse
@@ -23,11 +24,14 @@ class NotCompiled(Exception):
     """The other process did not do it; the message says why. It says nothing of the policy."""
 
 
-async def compile_elsewhere(source: PolicySource, vocabulary: Vocabulary, *, timeout_s: float) -> PolicyIndex:
-    """``compile`` in another process. Raises ``ValueError`` with the first error of the policy, else
-    ``NotCompiled``."""
+async def compile_elsewhere(
+    source: PolicySource, vocabulary: Vocabulary, *, timeout_s: float, with_cases: bool = False
+) -> PolicyIndex:
+    """``compile`` in another process, and the policy's own cases too if they are to be asked. Raises ``ValueError``
+    with the first error of the policy, else ``NotCompiled``."""
     cells = [[cell.scope, cell.entity, cell.operation] for cell in in_order(vocabulary)]
-    request = json.dumps({"files": packed_files(source), "vocabulary": cells}).encode()
+    told = {"files": packed_files(source), "vocabulary": cells, "with_cases": with_cases}
+    request = json.dumps(told).encode()
     try:
         ended = await run_aside("actions.authorization.elsewhere", request=request, timeout_s=timeout_s)
     except TimeoutError:
@@ -56,7 +60,11 @@ def main() -> int:
     if parsed.errors:
         sys.stdout.write(str(parsed.errors[0]))
         return _FAULTY
-    sys.stdout.buffer.write(pack(compile(parsed, vocabulary, source.digest)))
+    index = compile(parsed, vocabulary, source.digest)
+    if request["with_cases"] and (failing := case_findings(source, index)):
+        sys.stdout.write(str(failing[0]))
+        return _FAULTY
+    sys.stdout.buffer.write(pack(index))
     return 0
 
 

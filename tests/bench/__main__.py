@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import decisions, reload, servers, starts, throughput
+from tests.bench import decisions, questions, reload, servers, starts, throughput
 from tests.bench.rows import Row, table, write
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> int:
         rows = asyncio.run(_served(plan, reload.QUICK if chosen.quick else reload.Plan()))
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM
+    with servers.folder() as place:
+        rows += questions.measure(place, quick=chosen.quick)
     rows += decisions.measure((10, 1_000) if chosen.quick else decisions.SIZES, quick=chosen.quick)
     write(rows, chosen.output)
     print(table(rows))

@@ -31,8 +31,8 @@ class Plan:
     """``pairs`` of turns of ``seconds``, one with reloads and one without, at ``rate`` requests a second."""
 
     rules: int = 10_000
-    pairs: int = 5
-    seconds: float = 2.5
+    pairs: int = 7
+    seconds: float = 4.0
     rate: float = 250.0
     connections: int = 8
 
@@ -44,7 +44,7 @@ QUICK = Plan(rules=1_000, pairs=1, seconds=0.2)
 async def measure(place: Path, plan: Plan) -> list[Row]:
     folder = place / "policies"
     shutil.copytree(POLICIES, folder)
-    _grow(folder, plan.rules)
+    grow(folder, plan.rules)
     data = place / "reload"
     settings = {"CHAMBERLAIN_SYSTEM_DIR": str(place / "starts"), "CHAMBERLAIN_POLICY_DIR": str(folder)}
     async with servers.generator() as generator, servers.chamberlain(data, settings, workers=1) as ours:
@@ -64,19 +64,23 @@ async def measure(place: Path, plan: Plan) -> list[Row]:
 
 
 async def _pair(generator: Generator, job: Job, editor: "_Editor", number: int) -> tuple[Load, Load]:
-    """A quiet turn and one with reloads; which goes first alternates."""
-    quiet = None if number % 2 else await generator.run(job)
-    editing = asyncio.create_task(editor.run())
+    """A quiet turn and one with reloads; which goes first alternates. The worker is looked at in both."""
+    turns = {edits: await _turn(generator, job, editor, edits) for edits in (number % 2 == 1, number % 2 == 0)}
+    return turns[False], turns[True]
+
+
+async def _turn(generator: Generator, job: Job, editor: "_Editor", edits: bool) -> Load:
+    editing = asyncio.create_task(editor.run(edits))
     try:
-        reloading = await generator.run(job)
+        return await generator.run(job)
     finally:
         editor.stop()
         await editing
-    return quiet or await generator.run(job), reloading
 
 
 class _Editor:
-    """Edits the folder, waits until the worker decides by the edit, and edits it again, until it is told to stop."""
+    """Edits the folder, waits until the worker decides by the edit, and edits it again, until it is told to stop; or
+    only looks at what the worker decides by, as often."""
 
     def __init__(self, folder: Path, ours: Served) -> None:
         self._edited = folder / "user.csv"
@@ -89,12 +93,16 @@ class _Editor:
     def stop(self) -> None:
         self._stopped = True
 
-    async def run(self) -> None:
+    async def run(self, edits: bool) -> None:
         self._stopped = False
         loop = asyncio.get_running_loop()
         async with httpx.AsyncClient() as client, asyncio.timeout(_SECONDS):
             before = await self._deciding(client)
             while not self._stopped:
+                if not edits:
+                    await asyncio.sleep(_POLL)
+                    await self._deciding(client)
+                    continue
                 self._edits += 1
                 self._edited.write_text(f"{self._whole}# edit {self._edits}\n")
                 started = loop.time()
@@ -111,7 +119,7 @@ class _Editor:
         return str(checks["policy"]["detail"])
 
 
-def _grow(folder: Path, rules: int) -> None:
+def grow(folder: Path, rules: int) -> None:
     """Add so many generated rules, and the roles that they speak of."""
     policy = generated(rules, 0)
     roles = "".join(

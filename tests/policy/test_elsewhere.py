@@ -84,6 +84,14 @@ async def test_a_process_that_fails_says_nothing_of_the_policy(ended: Ended, mon
         await compile_elsewhere(GOOD, CELLS, timeout_s=60)
 
 
+async def test_the_cases_are_asked_where_they_are_asked_for() -> None:
+    lines = b"GET:\n  thing:\n    admin: [user]\n"
+    failing = PolicySource({**GOOD.files, "tests/no.yaml": lines})
+    await compile_elsewhere(failing, CELLS, timeout_s=60)
+    with pytest.raises(ValueError, match=r"tests/no\.yaml:\d+:\d+: error: "):
+        await compile_elsewhere(failing, CELLS, timeout_s=60, with_cases=True)
+
+
 async def test_an_answer_about_another_policy_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     other = pack(index_of(PolicySource({**GOOD.files, "user.csv": b"# nothing but this\n"})))
 
@@ -110,10 +118,10 @@ async def test_a_process_stands_back_behind_those_that_serve(monkeypatch: pytest
     seen: list[int] = []
     started = aside._started
 
-    def looked_at(command: list[str]) -> object:
-        process = started(command)
-        seen.append(os.getpriority(os.PRIO_PROCESS, process.pid))
-        return process
+    def looked_at(command: list[str], request: bytes) -> object:
+        running = started(command, request)
+        seen.append(os.getpriority(os.PRIO_PROCESS, running.process.pid))
+        return running
 
     monkeypatch.setattr(aside, "_started", looked_at)
     await run_aside("this", request=b"", timeout_s=60)
@@ -127,9 +135,10 @@ async def test_nobody_waits_for_a_process_and_it_ends(monkeypatch: pytest.Monkey
     processes = []
     started = aside._started
 
-    def kept(command: list[str]) -> object:
-        processes.append(started(command))
-        return processes[-1]
+    def kept(command: list[str], request: bytes) -> object:
+        running = started(command, request)
+        processes.append(running.process)
+        return running
 
     monkeypatch.setattr(aside, "_started", kept)
     waiting = asyncio.create_task(run_aside("endless", request=b"", timeout_s=60))

@@ -61,6 +61,13 @@ async def test_a_check_that_breaks_is_no_pass(monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 2
 
 
+async def test_a_check_that_cannot_be_started_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    result = await check_in_subprocess(GOOD, CELLS, timeout_s=30)
+    assert result.exit_code == 2
+    assert result.failure == "the check could not be started: No such file or directory"
+
+
 async def test_an_answer_about_another_policy_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = json.dumps(asdict(CheckResult("another digest")))
     liar = tmp_path / "liar"
