@@ -481,7 +481,7 @@ def test_evidence_is_handed_out_and_checked_without_a_server(server: Installatio
 
     until(handed_out)  # once the moment is settled
     told = server.run("policy", "who-could", *question, "--at", moment)
-    assert re.search(r"^ user:\S+ +superadmin +admin +superadmin\.csv:\d+ *$", told.stdout, re.MULTILINE)
+    assert re.search(r"^ user:\S+ +superadmin\.csv:\d+ +superadmin \(admin\) *$", told.stdout, re.MULTILINE)
     again = server.run("policy", "who-could", *question, "--at", moment, "--format", "json")
     assert again.stdout == (folder / "who-could.json").read_text()
 

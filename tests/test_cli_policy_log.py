@@ -91,9 +91,20 @@ def test_a_log_may_be_packed_or_come_from_standard_input(log: Path, tmp_path: Pa
 
 
 def test_only_the_records_of_a_stretch_of_time_are_replayed(log: Path) -> None:
-    for since, count in (("7d", 3), ("2w", 4), ((NOW - timedelta(hours=1)).isoformat(), 3), ("9999-12-30", 0)):
+    for since, count in (("7d", 3), ("2w", 4), ((NOW - timedelta(hours=1)).isoformat(), 3)):
         assert answer("replay", str(POLICIES), "--log", str(log), "--since", since)["reach"]["records"] == count
     assert answer("replay", str(POLICIES), "--log", str(log), "--until", "7d")["reach"]["records"] == 1
+
+
+@pytest.mark.parametrize("span", [("--since", "9999-12-30"), ("--since", "2d", "--until", "3d")])
+def test_nothing_to_go_by_is_no_answer(log: Path, span: tuple[str, ...], tmp_path: Path) -> None:
+    """A broken export must not look like a policy that changes nothing."""
+    told = in_one_line(invoke("policy", "replay", str(POLICIES), "--log", str(log), *span))
+    assert "there is nothing" in told
+    told = in_one_line(invoke("policy", "draft", "--log", str(log), *span, "--out", str(tmp_path / "out")))
+    assert "there is nothing" in told
+    assert not (tmp_path / "out").exists()
+    assert "there is nothing to go by" in in_one_line(invoke("policy", "unused", "--log", "/dev/null"))
 
 
 @pytest.mark.parametrize("bad", ["yesterday", "7y", "100000w", "-1d", "2026-13-01"])

@@ -171,6 +171,9 @@ async def test_the_same_question_has_the_same_bytes_every_time(world: World) -> 
 async def test_evidence_is_signed_and_does_not_bear_a_change(world: World) -> None:
     at = await pass_an_hour(world)
     told = await evidence(world, "domain_user", "domain:research", at)
+    shown = await world.olga.get("/admin/policies/evidence_key")
+    assert shown["public_key"] == told["public_key"]
+    await world.dana.get("/admin/policies/evidence_key", expect=403)
     key = Ed25519PublicKey.from_public_bytes(b64decode(told["public_key"]))
     for part in ("document", "table"):
         signature = b64decode(told[f"{part}_signature"])
@@ -183,11 +186,16 @@ async def test_the_table_says_what_the_document_says(world: World) -> None:
     at = await pass_an_hour(world)
     told = await evidence(world, "domain_user", "domain:research", at)
     document, rows = json.loads(told["document"]), list(csv.DictReader(io.StringIO(told["table"])))
-    assert {(row["principal"], row["role"], row["binding"]) for row in rows} == {
-        (holder["principal"], role["role"], role["binding"] or "")
+    assert [(row["principal"], row["rule"], row["bindings"]) for row in rows] == [
+        (
+            holder["principal"],
+            f"{holder['rule']['file']}:{holder['rule']['line']}",
+            "; ".join(role["binding"] for role in holder["roles"] if role["binding"]),
+        )
         for holder in document["principals"]
-        for role in holder["roles"]
-    }
+    ]
+    dana = next(row for row in rows if row["principal"] == f"user:{world.id('dana')}")
+    assert dana["roles"].count(f"(domain:{world.places.research})") == 2  # an admin who is a member, too
     assert {(row["form"], row["action"], row["at"], row["policy"]) for row in rows} == {
         (document["form"], document["action"], document["at"], document["policy"]["digest"])
     }

@@ -116,7 +116,8 @@ def as_json(answer: WhoCould) -> str:
 
 
 def as_csv(answer: WhoCould) -> str:
-    """The same for a spreadsheet: a line for each principal and role, with the whole question in every line."""
+    """The same for a spreadsheet: a line for each principal, with all the roles that counted together, and the whole
+    question in every line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     asked = {
@@ -128,14 +129,20 @@ def as_csv(answer: WhoCould) -> str:
         "at": answer.at,
         "policy": answer.policy.digest,
     }
-    writer.writerow([*asked, "principal", "role", "bound_in", "binding", "expires_at", "rule", "rule_text"])
+    writer.writerow([*asked, "principal", "roles", "bindings", "rule", "rule_text"])
     for holder in answer.principals:
-        for role in holder.roles:
-            told = (role.scope or "", str(role.binding or ""), role.expires_at or "")
-            writer.writerow(
-                [*asked.values(), holder.principal, role.role, *told, holder.rule.place, _inert(holder.rule.text)]
-            )
+        roles = "; ".join(told(role) for role in holder.roles)
+        bindings = "; ".join(str(role.binding) for role in holder.roles if role.binding)
+        writer.writerow(
+            [*asked.values(), holder.principal, roles, bindings, holder.rule.place, _inert(holder.rule.text)]
+        )
     return text.getvalue()
+
+
+def told(role: PastRole) -> str:
+    """A role with where it was held, and until when, as a person reads it."""
+    until = f" until {role.expires_at}" if role.expires_at else ""
+    return f"{role.role} ({role.scope or 'by nature'}{until})"
 
 
 def _by_nature(index: PolicyIndex) -> Iterable[Held]:

@@ -4,9 +4,10 @@ from pydantic import Field
 
 from actions.entities.policy import POLICIES
 from actions.entities.policy_words import ActionWord, ScopeWord
-from actions.model import Input, Output, Time
+from actions.model import Input, Nothing, Output, Time
 from actions.vocabulary import GET, Operation, ScopeType
 
+EVIDENCE_KEY = Operation("evidence_key", on_item=False, reads=True, tells_of=GET)
 WHO_COULD = Operation("who_could", on_item=False, reads=True, in_body=True, tells_of=GET)
 
 
@@ -26,10 +27,26 @@ class Evidence(Output):
     public_key: str = Field(description="The installation's evidence key: 32 bytes in base64.")
 
 
-SPECS = POLICIES.offer(
-    WHO_COULD,
-    ScopeType.ADMIN,
-    input=WhoCouldQuestion,
-    output=Evidence,
-    sentence="Tell who could do something at a moment that has passed, as signed evidence.",
+class EvidenceKey(Output):
+    """What evidence is verified with."""
+
+    public_key: str = Field(description="Ed25519, 32 bytes in base64.")
+    fingerprint: str = Field(description="The beginning of its SHA-256, as `chamberlain policy verify` tells it.")
+
+
+SPECS = (
+    *POLICIES.offer(
+        WHO_COULD,
+        ScopeType.ADMIN,
+        input=WhoCouldQuestion,
+        output=Evidence,
+        sentence="Tell who could do something at a moment that has passed, as signed evidence.",
+    ),
+    *POLICIES.offer(
+        EVIDENCE_KEY,
+        ScopeType.ADMIN,
+        input=Nothing,
+        output=EvidenceKey,
+        sentence="Show the key that evidence is verified with.",
+    ),
 )

@@ -1,5 +1,6 @@
 """Who could, at a moment: the question resolved against the history, answered by the policy of then, and signed."""
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from actions.authorization.past import (
     owner,
     who_could,
 )
-from actions.entities.policy_evidence import SPECS, Evidence, WhoCouldQuestion
+from actions.entities.policy_evidence import SPECS, WHO_COULD, Evidence, EvidenceKey, WhoCouldQuestion
 from actions.errors import Fault, Invalid
 from actions.processor import Given, Offer
 from actions.standard import Spec
@@ -60,7 +61,13 @@ class PolicyEvidenceService:
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
-        return (Offer(spec, self.who_could, self._then) for spec in self.specs)
+        for spec in self.specs:
+            asks_then = spec.operation == WHO_COULD
+            yield Offer(spec, self.who_could, self._then) if asks_then else Offer(spec, self.evidence_key)
+
+    async def evidence_key(self, _unit: Unit, _given: Given[Any]) -> BaseModel:
+        raw = self._key.public_key().public_bytes_raw()
+        return EvidenceKey(public_key=b64encode(raw).decode(), fingerprint=hashlib.sha256(raw).hexdigest()[:16])
 
     async def _then(self, given: Given[Any]) -> _Prepared:
         """The action that is meant, and the policy that decided at the moment."""

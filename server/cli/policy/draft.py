@@ -13,10 +13,11 @@ from server.cli.policy.logs import (
     SinceOption,
     UntilOption,
     ask_for,
-    moment,
     one_door,
     reach_told,
     read_log,
+    refuse_nothing,
+    time_span,
 )
 from server.cli.policy.options import EndpointOption, FormatOption, ServerOption
 from server.cli.policy.words import counted, short
@@ -47,6 +48,7 @@ def command(
         one_door(log, server)
         _refuse_full(out)
         drafted = _drafted(folder, log, server, since, until, endpoint)
+        refuse_nothing(drafted.reach)
         _write(out, drafted.files)
         if format is Format.JSON:
             show_json(drafted.model_dump(mode="json"))
@@ -65,7 +67,7 @@ def _drafted(
     from server.cli.policy.asking import files_of
     from server.cli.policy.choice import chosen_folder, compiled, index_of
 
-    begin, end = moment(since, "--since"), moment(until, "--until")
+    begin, end = time_span(since, until)
     if log is not None:
         chosen = chosen_folder(folder)
         source, tally = read_folder(chosen), Tally()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, TypeVar, cast
 
@@ -38,6 +39,8 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _RECORDS_A_PART = 20_000
 _PROBLEM_LONGEST = 200
 _STEP = 1000
+_LONGEST_LINE = 1024 * 1024
+"""Bytes; no record is so long, and a file without line ends must not fill the memory."""
 
 Answer = TypeVar("Answer", bound="BaseModel")
 
@@ -58,6 +61,20 @@ def moment(text: str | None, option: str) -> datetime | None:
     except (ValueError, OverflowError):
         raise CannotRun(f"{option}: {text!r} is no time like 2026-01-31T12:00:00Z, and no stretch like 7d") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def time_span(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """From when to when. Raises ``CannotRun`` for what is no time, and for a span that ends before it begins."""
+    begin, end = moment(since, "--since"), moment(until, "--until")
+    if begin and end and begin >= end:
+        raise CannotRun("--until is not after --since: there is nothing in between")
+    return begin, end
+
+
+def refuse_nothing(reach: "LogReach") -> None:
+    """No decision at all is no answer: an export that broke must not look like a policy that changes nothing."""
+    if not reach.decisions:
+        raise CannotRun(f"there is nothing to go by: {counted(reach.records, 'record')} read, and no decision in them")
 
 
 def one_door(log: str | None, server: bool) -> None:
@@ -112,7 +129,7 @@ def _opened(name: str) -> Iterator[Iterator[bytes]]:
         unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if name.endswith(".gz") else raw
 
         def told() -> Iterator[bytes]:
-            for number, line in enumerate(unpacked):
+            for number, line in enumerate(iter(partial(unpacked.readline, _LONGEST_LINE), b"")):
                 if number % _STEP == 0 and size is not None:
                     progress.update(task, completed=raw.tell())
                 yield line

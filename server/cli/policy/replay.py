@@ -12,10 +12,11 @@ from server.cli.policy.logs import (
     SinceOption,
     UntilOption,
     ask_for,
-    moment,
     one_door,
     reach_told,
     read_log,
+    refuse_nothing,
+    time_span,
 )
 from server.cli.policy.options import EndpointOption, FormatOption, ServerOption
 from server.cli.policy.words import counted, minute, more, short
@@ -46,6 +47,7 @@ def command(
     with exits():
         one_door(log, server)
         found = _replayed(folder, log, server, since, until, changes, endpoint)
+        refuse_nothing(found.reach)
         if format is Format.JSON:
             show_json(found.model_dump(mode="json"))
         else:
@@ -68,7 +70,7 @@ def _replayed(
     from server.cli.policy.asking import files_of
     from server.cli.policy.choice import index_of
 
-    begin, end = moment(since, "--since"), moment(until, "--until")
+    begin, end = time_span(since, until)
     index = index_of(folder)
     if log is not None:
         replayer = Replayer(index, permissions_by_action())

@@ -14,6 +14,7 @@ from server.cli.policy.logs import (
     one_door,
     reach_told,
     read_log,
+    refuse_nothing,
 )
 from server.cli.policy.options import EndpointOption, FormatOption, ServerOption
 from server.cli.policy.words import counted, minute, short
@@ -47,6 +48,7 @@ def command(
     with exits():
         one_door(log, server)
         found = _unused(days, folder, log, server, endpoint)
+        refuse_nothing(found.reach)
         if format is Format.JSON:
             show_json(found.model_dump(mode="json"))
         else:

@@ -24,8 +24,8 @@ def command(
 ) -> None:
     """Check the signatures of evidence. The exit code is 1 if a file is not what was signed.
 
-    The key that lies beside the evidence proves nothing about who signed it: compare its fingerprint with one that you
-    have from elsewhere, or name a key file of your own.
+    The key that lies beside the evidence proves nothing about who signed it: compare its fingerprint with what
+    `chamberlain api GET /admin/policies/evidence_key` tells a reader of the policy, or name a key file of your own.
     """
     from cryptography.exceptions import InvalidSignature
 

@@ -64,17 +64,14 @@ def _show(document: Mapping[str, Any]) -> None:
     elif not document["principals"]:
         typer.echo("Nobody could.")
     else:
-        rows = [
-            (holder["principal"], role["role"], role["scope"] or "by nature", role["expires_at"] or "", _place(holder))
-            for holder in document["principals"]
-            for role in holder["roles"]
-        ]
-        show_table(("principal", "role", "held in", "until", "rule"), rows)
+        show_table(("principal", "by", "with the roles"), [_row(holder) for holder in document["principals"]])
 
 
-def _place(holder: Mapping[str, Any]) -> str:
-    rule = holder["rule"]
-    return f"{rule['file']}:{rule['line']}"
+def _row(holder: Mapping[str, Any]) -> tuple[str, ...]:
+    from actions.authorization.past import PastRole, told
+
+    rule, roles = holder["rule"], (PastRole.model_validate(role) for role in holder["roles"])
+    return holder["principal"], f"{rule['file']}:{rule['line']}", ", ".join(map(told, roles))
 
 
 def _write(folder: Path, told: Mapping[str, str]) -> None:
