@@ -17,10 +17,10 @@ import structlog
 
 from actions.authorization.cases import case_findings
 from actions.authorization.check import check_in_subprocess
-from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
-from actions.authorization.index import PolicyIndex, compile
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere, compile_here, is_large
+from actions.authorization.index import PolicyIndex
 from actions.authorization.signing import TrustedKeys, read_signed
-from actions.authorization.source import PolicySource, parse
+from actions.authorization.source import PolicySource
 from actions.authorization.watch import candidates
 from actions.entities import whole_vocabulary
 from actions.errors import ChamberlainError, Conflict
@@ -32,9 +32,6 @@ from server.repositories.policies import active_digest, active_files, digest_bef
 
 Publish = Callable[[PolicySource, str, str | None], Awaitable[None]]
 """Makes a checked folder active: what it holds, why, and the digest that it held when it was last in force."""
-LARGE = 32 * 1024
-"""Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
-at most, a part of what starting a process takes."""
 _COMPILE_SECONDS = 30.0
 
 
@@ -169,25 +166,17 @@ class ActivePolicy:
 
 
 async def compiled(source: PolicySource) -> PolicyIndex:
-    """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with the
-    first of their errors.
+    """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with a line
+    for each of their first errors.
 
     Should the other process fail, it is made here after all: late answers are better than an old policy.
     """
-    if sum(map(len, source.files.values())) >= LARGE:
+    if is_large(source):
         try:
             return await compile_elsewhere(source, whole_vocabulary(), timeout_s=_COMPILE_SECONDS)
         except NotCompiled as error:
             structlog.get_logger("chamberlain.policy").warning("policy compiled in the worker", reason=str(error))
-    return await asyncio.to_thread(_compiled_here, source)
-
-
-def _compiled_here(source: PolicySource) -> PolicyIndex:
-    vocabulary = whole_vocabulary()
-    parsed = parse(source, vocabulary)
-    if parsed.errors:
-        raise ValueError(str(parsed.errors[0]))
-    return compile(parsed, vocabulary, source.digest)
+    return await asyncio.to_thread(compile_here, source, whole_vocabulary())
 
 
 async def checked(source: PolicySource, active: PolicySource | None) -> None:

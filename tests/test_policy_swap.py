@@ -7,10 +7,10 @@ import pytest
 import structlog.testing
 
 import server.policy
-from actions.authorization.elsewhere import NotCompiled
+from actions.authorization.elsewhere import LARGE, NotCompiled
 from actions.authorization.index import PolicyIndex
 from actions.authorization.source import PolicySource
-from server.policy import LARGE, compiled
+from server.policy import compiled
 from tests.laws.support import edited, index_of, spec_named
 from tests.stored_policies import UNUSABLE, planted
 from tests.world.world import World

@@ -15,6 +15,10 @@ from actions.authorization.packed import pack, unpack
 from actions.authorization.source import PolicySource, parse
 from actions.vocabulary import Permission, Vocabulary
 
+LARGE = 32 * 1024
+"""Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
+at most, a part of what starting a process takes."""
+_ERRORS_AT_MOST = 20
 _FAULTY = 3
 """How the process ends when the policy has errors; a crash ends with 1."""
 
@@ -23,9 +27,20 @@ class NotCompiled(Exception):
     """The other process did not do it; the message says why. It says nothing of the policy."""
 
 
+def is_large(source: PolicySource) -> bool:
+    return sum(map(len, source.files.values())) >= LARGE
+
+
+def compile_here(source: PolicySource, vocabulary: Vocabulary) -> PolicyIndex:
+    """``compile`` in this process, from the files. Raises ``ValueError`` with a line for each of the first errors."""
+    parsed = parse(source, vocabulary)
+    if parsed.errors:
+        raise ValueError("\n".join(map(str, parsed.errors[:_ERRORS_AT_MOST])))
+    return compile(parsed, vocabulary, source.digest)
+
+
 async def compile_elsewhere(source: PolicySource, vocabulary: Vocabulary, *, timeout_s: float) -> PolicyIndex:
-    """``compile`` in another process. Raises ``ValueError`` with the first error of the policy, else
-    ``NotCompiled``."""
+    """``compile_here`` in another process. Raises ``ValueError`` as it does, else ``NotCompiled``."""
     cells = [[cell.scope, cell.entity, cell.operation] for cell in in_order(vocabulary)]
     request = json.dumps({"files": packed_files(source), "vocabulary": cells}).encode()
     try:
@@ -48,15 +63,16 @@ async def compile_elsewhere(source: PolicySource, vocabulary: Vocabulary, *, tim
 
 
 def main() -> int:
-    """0: a packed policy is on standard output. ``_FAULTY``: the policy has errors, and the first one is there."""
+    """0: a packed policy is on standard output. ``_FAULTY``: the policy has errors, and the first ones are there."""
     request = json.load(sys.stdin)
     source = unpacked_files(request["files"])
     vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
-    parsed = parse(source, vocabulary)
-    if parsed.errors:
-        sys.stdout.write(str(parsed.errors[0]))
+    try:
+        index = compile_here(source, vocabulary)
+    except ValueError as error:
+        sys.stdout.buffer.write(str(error).encode())
         return _FAULTY
-    sys.stdout.buffer.write(pack(compile(parsed, vocabulary, source.digest)))
+    sys.stdout.buffer.write(pack(index))
     return 0
 
 
