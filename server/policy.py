@@ -12,10 +12,10 @@ from pathlib import Path
 import structlog
 
 from actions.authorization.check import check_in_subprocess
-from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
-from actions.authorization.index import PolicyIndex, compile
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere, compile_here, is_large
+from actions.authorization.index import PolicyIndex
 from actions.authorization.signing import TrustedKeys, read_signed
-from actions.authorization.source import PolicySource, parse
+from actions.authorization.source import PolicySource
 from actions.entities import whole_vocabulary
 from actions.errors import ChamberlainError
 from server.http.metrics import Metrics
@@ -23,9 +23,6 @@ from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.policies import active_digest, active_files, digest_before, earlier_digests, stored_files
 
-LARGE = 32 * 1024
-"""Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
-at most, a part of what starting a process takes."""
 COMPILE_SECONDS = 30.0
 
 
@@ -171,25 +168,17 @@ async def following(channel: Channel, word: str, load: Callable[[], Awaitable[No
 
 
 async def compiled(source: PolicySource) -> PolicyIndex:
-    """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with the
-    first of their errors.
+    """The index of stored or read files, made without holding up this worker. Raises ``ValueError`` with a line
+    for each of their first errors.
 
     Should the other process fail, it is made here after all: late answers are better than an old policy.
     """
-    if sum(map(len, source.files.values())) >= LARGE:
+    if is_large(source):
         try:
             return await compile_elsewhere(source, whole_vocabulary(), timeout_s=COMPILE_SECONDS)
         except NotCompiled as error:
             told_late(error)
-    return await asyncio.to_thread(compiled_here, source)
-
-
-def compiled_here(source: PolicySource) -> PolicyIndex:
-    vocabulary = whole_vocabulary()
-    parsed = parse(source, vocabulary)
-    if parsed.errors:
-        raise ValueError(str(parsed.errors[0]))
-    return compile(parsed, vocabulary, source.digest)
+    return await asyncio.to_thread(compile_here, source, whole_vocabulary())
 
 
 def told_late(error: NotCompiled) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from actions.authorization.cases import case_findings
-from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
+from actions.authorization.elsewhere import NotCompiled, compile_elsewhere, compile_here
 from actions.authorization.index import PolicyIndex
 from actions.authorization.signing import TrustedKeys, read_signed
 from actions.authorization.source import PolicySource
@@ -23,7 +23,7 @@ from actions.entities import whole_vocabulary
 from actions.errors import Conflict
 from server.folder_memory import FolderMemory
 from server.http.metrics import Metrics
-from server.policy import COMPILE_SECONDS, ActivePolicy, compiled_here, told_late
+from server.policy import COMPILE_SECONDS, ActivePolicy, told_late
 
 Publish = Callable[[PolicySource, str, str | None], Awaitable[None]]
 """Makes a checked folder active: what it holds, why, and the digest that it held when it was last in force."""
@@ -132,13 +132,13 @@ async def _first_error(source: PolicySource) -> str | None:
         told_late(error)
         return await asyncio.to_thread(_first_error_here, source)
     except ValueError as error:
-        return str(error)
+        return str(error).partition("\n")[0]
     return None
 
 
 def _first_error_here(source: PolicySource) -> str | None:
     try:
-        failing = case_findings(source, compiled_here(source))
+        failing = case_findings(source, compile_here(source, whole_vocabulary()))
     except ValueError as error:
-        return str(error)
+        return str(error).partition("\n")[0]
     return str(failing[0]) if failing else None

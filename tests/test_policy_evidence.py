@@ -13,10 +13,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from actions.action import Address
+from actions.authorization.index import PolicyIndex
+from actions.authorization.past import Held, PastPolicy, PastScope, owner, who_could
+from actions.authorization.rules import Rule
 from actions.authorization.source import PolicySource, read_folder
 from actions.authorization.standing import Standing
-from actions.vocabulary import ScopeType
+from actions.vocabulary import Permission, ScopeType
 from tests.faults import another_worker
+from tests.laws.support import index_of
 from tests.world.stage import POLICIES
 from tests.world.world import World
 
@@ -259,3 +263,25 @@ async def test_the_history_is_only_ever_appended_to(world: World, slip: str) -> 
                 await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def test_what_many_hold_alike_is_decided_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[frozenset[str]] = []
+    decide = PolicyIndex.rule_for
+
+    def counted(index: PolicyIndex, roles: frozenset[str], permission: Permission) -> Rule | None:
+        decided.append(roles)
+        return decide(index, roles, permission)
+
+    monkeypatch.setattr(PolicyIndex, "rule_for", counted)
+    told = who_could(
+        index_of(read_folder(POLICIES)),
+        "user_create_keypair",
+        Permission("user", "keypair", "create"),
+        PastScope(type=ScopeType.USER, id=None, name=None, in_force=True),
+        datetime.now(UTC),
+        PastPolicy(digest="", activated_at="", activated_by="", reason=""),
+        [Held(f"user:{number:03}", (owner(),)) for number in range(200)],
+    )
+    assert [holder.principal for holder in told.principals] == [f"user:{number:03}" for number in range(200)]
+    assert len(decided) == len(set(decided)) < 20

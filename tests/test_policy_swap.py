@@ -9,11 +9,11 @@ import pytest
 import structlog.testing
 
 import server.policy
-from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
+from actions.authorization.elsewhere import LARGE, NotCompiled, compile_elsewhere
 from actions.authorization.index import PolicyIndex
 from actions.authorization.signing import TrustedKeys
 from actions.authorization.source import PolicySource, read_folder
-from server.policy import LARGE, compiled
+from server.policy import compiled
 from server.policy_folder import FolderNote
 from tests.laws.support import edited, index_of, spec_named
 from tests.stored_policies import UNUSABLE, planted

@@ -16,6 +16,10 @@ from actions.authorization.packed import pack, unpack
 from actions.authorization.source import PolicySource, parse
 from actions.vocabulary import Permission, Vocabulary
 
+LARGE = 32 * 1024
+"""Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
+at most, a part of what starting a process takes."""
+_ERRORS_AT_MOST = 20
 _FAULTY = 3
 """How the process ends when the policy has errors; a crash ends with 1."""
 
@@ -24,11 +28,23 @@ class NotCompiled(Exception):
     """The other process did not do it; the message says why. It says nothing of the policy."""
 
 
+def is_large(source: PolicySource) -> bool:
+    return sum(map(len, source.files.values())) >= LARGE
+
+
+def compile_here(source: PolicySource, vocabulary: Vocabulary) -> PolicyIndex:
+    """``compile`` in this process, from the files. Raises ``ValueError`` with a line for each of the first errors."""
+    parsed = parse(source, vocabulary)
+    if parsed.errors:
+        raise ValueError("\n".join(map(str, parsed.errors[:_ERRORS_AT_MOST])))
+    return compile(parsed, vocabulary, source.digest)
+
+
 async def compile_elsewhere(
     source: PolicySource, vocabulary: Vocabulary, *, timeout_s: float, with_cases: bool = False
 ) -> PolicyIndex:
-    """``compile`` in another process, and the policy's own cases too if they are to be asked. Raises ``ValueError``
-    with the first error of the policy, else ``NotCompiled``."""
+    """``compile_here`` in another process, and the policy's own cases too if they are to be asked. Raises
+    ``ValueError`` as it does, else ``NotCompiled``."""
     cells = [[cell.scope, cell.entity, cell.operation] for cell in in_order(vocabulary)]
     told = {"files": packed_files(source), "vocabulary": cells, "with_cases": with_cases}
     request = json.dumps(told).encode()
@@ -52,15 +68,15 @@ async def compile_elsewhere(
 
 
 def main() -> int:
-    """0: a packed policy is on standard output. ``_FAULTY``: the policy has errors, and the first one is there."""
+    """0: a packed policy is on standard output. ``_FAULTY``: the policy has errors, and the first ones are there."""
     request = json.load(sys.stdin)
     source = unpacked_files(request["files"])
     vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
-    parsed = parse(source, vocabulary)
-    if parsed.errors:
-        sys.stdout.write(str(parsed.errors[0]))
+    try:
+        index = compile_here(source, vocabulary)
+    except ValueError as error:
+        sys.stdout.buffer.write(str(error).encode())
         return _FAULTY
-    index = compile(parsed, vocabulary, source.digest)
     if request["with_cases"] and (failing := case_findings(source, index)):
         sys.stdout.write(str(failing[0]))
         return _FAULTY

@@ -12,7 +12,7 @@ from itertools import chain
 
 from pydantic import Field
 
-from actions.authorization.answers import PolicyLine
+from actions.authorization.answers import PolicyLine, Verdict
 from actions.authorization.case_file import Expected
 from actions.authorization.claims import Claims, Said, said_by_role, together
 from actions.authorization.coverage import percent
@@ -84,9 +84,9 @@ def mutation_score(index: PolicyIndex, claims: Claims) -> MutationScore:
 
 
 class _Mutations:
-    """Everybody of whom a mutant could change what is said: each role by itself, and the principals of the cases.
-
-    Each role, for what changes for no single role changes for no set of roles.
+    """Everybody of whom a mutant could change what is said: the role of its line by itself, and the principals of the
+    cases. What changes nothing for that role changes nothing for whoever has more roles: what more rules say can hide a
+    change, and never make one.
     """
 
     def __init__(self, index: PolicyIndex, claims: Claims) -> None:
@@ -94,29 +94,43 @@ class _Mutations:
         self._cells = Cells(index.vocabulary)
         self._lineage = ancestors(index.roles, index.links)
         self._own = said_by_role(index.rules, self._cells)
-        self._columns: dict[str, list[_Column]] = {role: [] for role in index.roles}
-        for roles in dict.fromkeys((*(frozenset((role,)) for role in index.roles), *claims)):
-            counting = frozenset[str]().union(*(self._lineage[role] for role in roles))
-            column = _Column(roles, counting, together(self._own, counting), claims.get(roles, {}))
-            for role in counting:
-                self._columns[role].append(column)
+        self._claims = claims
+        self._claimed: dict[str, list[_Column]] = {}
+        for roles in claims:
+            column = self._column(roles)
+            for role in column.counting:
+                self._claimed.setdefault(role, []).append(column)
+        self._parents: dict[str, list[tuple[RoleLink, int]]] = {}
+        for number, link in enumerate(index.links):
+            self._parents.setdefault(link.role, []).append((link, number))
 
     def of_rules(self) -> Iterator[tuple[Rule, str, _Fate]]:
         for rule in self._index.rules:
-            columns = self._columns[rule.role]
+            alone, claimed = self._column(frozenset((rule.role,))), self._claimed.get(rule.role, ())
             for change, delta in self._mutants(rule):
-                yield rule, change, _fate((column, delta) for column in columns)
+                yield rule, change, _fate((alone, delta), ((column, delta) for column in claimed))
 
     def of_links(self) -> Iterator[tuple[RoleLink, str, _Fate]]:
         for number, link in enumerate(self._index.links):
-            lineage = ancestors(self._index.roles, [*self._index.links[:number], *self._index.links[number + 1 :]])
-            changed = []
-            for column in self._columns[link.role]:
-                lost = together(self._own, column.counting.difference(*(lineage[role] for role in column.roles)))
-                cells = lost.allows.keys() | lost.denies.keys()
-                delta = {cell: (-lost.allows.get(cell, 0), -lost.denies.get(cell, 0)) for cell in cells}
-                changed.append((column, delta))
-            yield link, "it left out", _fate(changed)
+            alone, claimed = self._column(frozenset((link.role,))), self._claimed.get(link.role, ())
+            changed = ((column, self._lost(column, number)) for column in claimed)
+            yield link, "it left out", _fate((alone, self._lost(alone, number)), changed)
+
+    def _column(self, roles: frozenset[str]) -> _Column:
+        counting = frozenset[str]().union(*(self._lineage[role] for role in roles))
+        return _Column(roles, counting, together(self._own, counting), self._claims.get(roles, {}))
+
+    def _lost(self, column: _Column, left_out: int) -> _Change:
+        """What a column is told no more without a link, which is known by its number."""
+        kept, waiting = set(column.roles), list(column.roles)
+        while waiting:
+            for link, number in self._parents.get(waiting.pop(), ()):
+                if number != left_out and link.inherits not in kept:
+                    kept.add(link.inherits)
+                    waiting.append(link.inherits)
+        lost = together(self._own, column.counting - kept)
+        cells = lost.allows.keys() | lost.denies.keys()
+        return {cell: (-lost.allows.get(cell, 0), -lost.denies.get(cell, 0)) for cell in cells}
 
     def _mutants(self, rule: Rule) -> Iterator[tuple[str, _Change]]:
         meant = self._cells.of_rule(rule)
@@ -138,14 +152,21 @@ class _Mutations:
                     yield f"any {told} but '{word}'", dict.fromkeys(lost, none_of_it)
 
 
-def _fate(changed: Iterable[tuple[_Column, _Change]]) -> _Fate:
-    fate = _Fate.WITHOUT_EFFECT
-    for column, change in changed:
-        for cell, (allows, denies) in change.items():
-            verdict = column.said.verdict(cell, allows, denies)
-            if verdict is not column.said.verdict(cell):
-                fate = _Fate.SURVIVED
-                expected = column.wanted.get(cell)
-                if expected is not None and not expected.met_by(verdict):
-                    return _Fate.NOTICED
-    return fate
+def _fate(alone: tuple[_Column, _Change], claimed: Iterable[tuple[_Column, _Change]]) -> _Fate:
+    """``claimed`` is looked at only where the role by itself is told something else."""
+    if not any(_turned(*alone)):
+        return _Fate.WITHOUT_EFFECT
+    for column, change in claimed:
+        for cell, verdict in _turned(column, change):
+            expected = column.wanted.get(cell)
+            if expected is not None and not expected.met_by(verdict):
+                return _Fate.NOTICED
+    return _Fate.SURVIVED
+
+
+def _turned(column: _Column, change: _Change) -> Iterator[tuple[Permission, Verdict]]:
+    """The cells of which a column is told something else, and what."""
+    for cell, (allows, denies) in change.items():
+        verdict = column.said.verdict(cell, allows, denies)
+        if verdict is not column.said.verdict(cell):
+            yield cell, verdict

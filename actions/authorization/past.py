@@ -91,10 +91,15 @@ def who_could(
 ) -> WhoCould:
     """Of all who held a role there (``holders``), and of the server's own principals, those who could."""
     able: list[PastHolder] = []
+    decided: dict[frozenset[str], PolicyLine | None] = {}
     for held in (*holders, *_by_nature(index)) if scope.in_force else ():
-        rule = index.rule_for(frozenset(role.role for role in held.roles), permission)
-        if rule is not None and rule.allows:
-            able.append(PastHolder(principal=held.principal, roles=list(held.roles), rule=PolicyLine.of(rule)))
+        roles = frozenset(role.role for role in held.roles)
+        if roles not in decided:  # many hold the same
+            rule = index.rule_for(roles, permission)
+            decided[roles] = PolicyLine.of(rule) if rule is not None and rule.allows else None
+        line = decided[roles]
+        if line is not None:
+            able.append(PastHolder(principal=held.principal, roles=list(held.roles), rule=line))
     able.sort(key=lambda holder: holder.principal)
     cell = Cell.of(permission)
     return WhoCould(action=action, cell=cell, scope=scope, at=instant(at), policy=policy, principals=able)

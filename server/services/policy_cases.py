@@ -1,17 +1,18 @@
-"""Asks a policy version its cases, as ``policy test`` asks a folder. What comes of them is told, and kept nowhere."""
+"""Asks a policy version its cases, as ``policy test`` asks a folder: in a process of its own, a few at a time. What
+comes of them is told, and kept nowhere."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from pydantic import BaseModel
 
-from actions.authorization.cases import run_cases
+from actions.authorization.cases_aside import NotAsked, cases_aside
 from actions.entities.policy_cases import SPECS
+from actions.errors import Unavailable
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
-from server.services.chosen_policy import ChosenPolicy
+from server.services.chosen_policy import SECONDS, ChosenPolicy
 
 
 class PolicyCaseService:
@@ -25,9 +26,13 @@ class PolicyCaseService:
     async def ask(self, given: Given[Any]) -> BaseModel:
         asked = given.input
         index, source = await self._chosen.with_source(asked)
-        return await asyncio.to_thread(
-            run_cases, source, index, with_coverage=asked.coverage, with_mutation=asked.mutation
-        )
+        async with self._chosen.aside.turn():
+            try:
+                return await cases_aside(
+                    source, index, with_coverage=asked.coverage, with_mutation=asked.mutation, timeout_s=SECONDS
+                )
+            except NotAsked as error:
+                raise Unavailable(f"The cases were not asked: {error}.", reason="unfinished") from error
 
     async def tell(self, _unit: Unit, given: Given[Any]) -> BaseModel:
         return cast("BaseModel", given.prepared)

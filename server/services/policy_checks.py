@@ -13,18 +13,12 @@ from actions.entities.policy_checks import CHECK, SPECS
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
-from server.services.chosen_policy import ChosenPolicy
-
-_AT_ONCE = 2
-_SECONDS = 20.0
+from server.services.chosen_policy import SECONDS, ChosenPolicy
 
 
 class PolicyCheckService:
-    """At most two checks run in a worker at the same time; further ones wait for their turn."""
-
     def __init__(self, chosen: ChosenPolicy) -> None:
         self._chosen = chosen
-        self._turns = asyncio.Semaphore(_AT_ONCE)
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
@@ -34,8 +28,8 @@ class PolicyCheckService:
 
     async def _check(self, given: Given[Any]) -> PolicyCheck:
         source = await self._chosen.unread(given.input)
-        async with self._turns:
-            result = await check_in_subprocess(source, whole_vocabulary(), timeout_s=_SECONDS, budget_s=None)
+        async with self._chosen.aside.turn():
+            result = await check_in_subprocess(source, whole_vocabulary(), timeout_s=SECONDS, budget_s=None)
         return await asyncio.to_thread(answer_of, result, source)
 
     async def answer(self, unit: Unit, given: Given[Any]) -> BaseModel:

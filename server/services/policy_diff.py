@@ -19,6 +19,7 @@ from actions.vocabulary import SEARCH, Permission, ScopeType
 from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.unit import Unit
 from server.services.chosen_policy import ChosenPolicy
+from server.services.turns import Turns
 
 GROUPS, PARTS = 500, 10_000
 """The most that an answer shows: lines that make a difference, and roles and cells under them."""
@@ -29,6 +30,7 @@ class PolicyDiffService:
     def __init__(self, chosen: ChosenPolicy, holders: PolicyDiffRepository) -> None:
         self._chosen = chosen
         self._holders = holders
+        self._turns = Turns(1)
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
@@ -37,7 +39,8 @@ class PolicyDiffService:
     async def _compare(self, given: Given[Any]) -> Touches:
         old = await self._chosen.of(given.input.old or PolicyQuestion(), "/old")
         new = await self._chosen.of(given.input.new, "/new")
-        return await asyncio.to_thread(lambda: Touches(difference(old, new), old, new))
+        async with self._turns.turn():
+            return await asyncio.to_thread(lambda: Touches(difference(old, new), old, new))
 
     async def diff(self, unit: Unit, given: Given[Any]) -> BaseModel:
         touches: Any = given.prepared

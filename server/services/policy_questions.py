@@ -20,6 +20,7 @@ from actions.authorization.analysis import (
     ScopeReach,
     WhatCan,
     WhoCan,
+    cells,
     line_of,
     matrix,
     places_held,
@@ -41,6 +42,7 @@ from actions.entities.policy_questions import (
     WhatCanQuestion,
     WhoCanQuestion,
 )
+from actions.errors import Fault, Invalid
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.vocabulary import Permission, ScopeType
@@ -51,6 +53,9 @@ from server.services import asked, page_tokens
 from server.services.chosen_policy import ChosenPolicy
 
 _LOOKING_AT_USERS = Permission(ScopeType.ADMIN.value, "user", "get")
+
+VERDICTS_AT_MOST = 200_000
+"""In a matrix of roles. One of people is as long as its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,10 @@ class PolicyQuestionService:
             return Prepared(index)
         columns = {role: frozenset((role,)) for role in question.roles or index.roles}
         types = (question.scope_type,) if question.scope_type else tuple(ScopeType)
+        if len(columns) * len(cells(index, types, question.entity)) > VERDICTS_AT_MOST:
+            much = f"The matrix has more than {VERDICTS_AT_MOST} verdicts."
+            faults = [Fault("", "is about too much: name some roles, an entity or a type of scope")]
+            raise Invalid(much, reason="too-many-cells", errors=faults)
         told = await asyncio.to_thread(matrix, index, columns, scope_types=types, entity=question.entity)
         return Prepared(index, roles=told)
 

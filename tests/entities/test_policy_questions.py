@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from actions.action import Address, Principal, PrincipalKind
 from actions.entities import ALL_SPECS, permissions_by_action
 from actions.vocabulary import Permission, ScopeType
+from server.services import policy_questions
 from tests.laws.support import edited
 from tests.world.world import World
 
@@ -379,3 +382,15 @@ async def test_a_cursor_is_good_for_its_own_question_alone(world: World) -> None
     for asked in (other, {**question, "cursor": "bm9uc2Vuc2U"}, {**question, "cursor": cursor[:-4]}):
         refused = await world.root.post(f"{ASK}/who_can", asked, expect=400)
         assert refused["code"] == "policy-who-can-invalid-cursor"
+
+
+async def test_a_matrix_of_too_much_is_refused_until_it_is_narrowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [cell for cell in CELLS if cell.entity == "policy"]
+    monkeypatch.setattr(policy_questions, "VERDICTS_AT_MOST", 2 * len(cells))
+    for question in ({}, {"entity": "policy"}, {"roles": ["auditor", "monitor"]}):
+        refused = await world.root.post(f"{ASK}/matrix", question, expect=422)
+        assert refused["code"] == "policy-matrix-too-many-cells"
+    told = await world.root.post(f"{ASK}/matrix", {"entity": "policy", "roles": ["auditor", "monitor"]})
+    assert (len(told["columns"]), len(told["rows"])) == (2, len(cells))

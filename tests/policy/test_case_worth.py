@@ -1,17 +1,20 @@
 """What cases are worth: which lines they reach, and which changes of a line they would notice."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actions.authorization import mutation
 from actions.authorization.answers import Verdict
 from actions.authorization.case_file import Expected
-from actions.authorization.claims import Claims
+from actions.authorization.claims import Claims, Said, together
 from actions.authorization.coverage import coverage
 from actions.authorization.mutation import mutation_score
+from actions.authorization.rules import RoleLink, ancestors
 from actions.vocabulary import Permission
 from tests.policy.support import CELLS, ORDERED_CELLS, Sketch, sketches
 
@@ -181,3 +184,31 @@ def test_a_score_is_rounded_down_so_that_only_all_is_a_hundred() -> None:
     told = coverage(Sketch(ROLES, rules).index(), asking("clerk", get=Expected.ALLOW, purge=Expected.ALLOW))
     assert (told.reached, told.lines, told.percent) == (2, 3, 66.6)
     assert mutation_score(Sketch(ROLES).index(), {}).percent == 100
+
+
+def test_twice_the_lines_of_inheritance_are_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    sums, lineages = together, ancestors
+
+    def counted(own: Mapping[str, Said], roles: frozenset[str]) -> Said:
+        looked_at.extend(roles)
+        return sums(own, roles)
+
+    def walked(roles: Iterable[str], links: Iterable[RoleLink]) -> dict[str, frozenset[str]]:
+        looked_at.append("all roles")
+        return lineages(roles, links)
+
+    def work(chains: int) -> int:
+        looked_at.clear()
+        names = [f"r{chain}_{place}" for chain in range(chains) for place in range(4)]
+        rules = tuple((name, "domain", "thing", "get", "allow") for name in names)
+        links = tuple((f"r{chain}_{place}", f"r{chain}_{place + 1}") for chain in range(chains) for place in range(3))
+        claims = {frozenset({"r0_0"}): {GET: Expected.ALLOW}}
+        assert mutation_score(Sketch(dict.fromkeys(names, ("domain",)), rules, links).index(), claims).mutants
+        assert looked_at.count("all roles") == 1
+        return len(looked_at)
+
+    monkeypatch.setattr(mutation, "together", counted)
+    monkeypatch.setattr(mutation, "ancestors", walked)
+    few, more, most = work(10), work(20), work(30)
+    assert most - more == more - few > 0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from actions.authorization import aside, elsewhere
 from actions.authorization.aside import Ended, run_aside
-from actions.authorization.elsewhere import NotCompiled, compile_elsewhere
+from actions.authorization.elsewhere import LARGE, NotCompiled, compile_elsewhere
 from actions.authorization.index import PolicyIndex
 from actions.authorization.packed import pack, unpack
 from actions.authorization.source import PolicySource, read_folder
@@ -154,7 +154,5 @@ async def test_nobody_waits_for_a_process_and_it_ends(monkeypatch: pytest.Monkey
 
 
 def test_the_shipped_policy_is_small_enough_to_be_compiled_at_once() -> None:
-    from server.policy import LARGE
-
     shipped = read_folder(Path(__file__).resolve().parents[2] / "policies")
     assert sum(map(len, shipped.files.values())) < LARGE
