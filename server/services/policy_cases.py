@@ -6,12 +6,13 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from actions.authorization.cases import run_cases
+from actions.authorization.cases import CaseResults, run_cases
 from actions.entities.policy_cases import SPECS
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
 from server.services.chosen_policy import ChosenPolicy
+from server.services.question_record import note
 
 
 class PolicyCaseService:
@@ -29,5 +30,7 @@ class PolicyCaseService:
             run_cases, source, index, with_coverage=asked.coverage, with_mutation=asked.mutation
         )
 
-    async def tell(self, _unit: Unit, given: Given[Any]) -> BaseModel:
-        return cast("BaseModel", given.prepared)
+    async def tell(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        results = cast(CaseResults, given.prepared)
+        note(unit, policy=results.digest)
+        return results
