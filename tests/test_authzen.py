@@ -242,8 +242,8 @@ async def test_a_search_is_read_page_by_page_and_nothing_is_missed_or_comes_twic
             page = await world.root.post(path, {**asked, "page": {"token": token}})
             found, token = found + page["results"], page["page"]["next_token"]
         assert found == whole["results"]
-        none = await world.root.post(path, {**asked, "page": {"limit": 0}})
-        assert (none["results"], none["page"]["count"], bool(none["page"]["next_token"])) == ([], 0, True)
+        unsaid = await world.root.post(path, {**asked, "page": {"limit": 0}})
+        assert unsaid["results"] == whole["results"], "an empty page with a token would lead nowhere for ever"
         more = await world.root.post(path, {**asked, "page": {"limit": 10**9, "properties": {}}})
         assert more["results"] == whole["results"]
 
@@ -301,7 +301,7 @@ async def test_who_has_not_said_who_it_is_is_unauthenticated(world: World) -> No
         assert answer.headers["www-authenticate"]
 
 
-async def test_a_point_of_enforcement_needs_evaluate_and_nothing_else(world: World) -> None:
+async def test_a_point_of_enforcement_needs_evaluate_alone_and_cannot_list_anything_by_it(world: World) -> None:
     for path in PATHS:
         for who in ("dana", "piotr", "mia", "nobody"):
             await world.as_(who).post(path, asking(world), expect=403)
@@ -316,8 +316,10 @@ async def test_a_point_of_enforcement_needs_evaluate_and_nothing_else(world: Wor
     )
     gateway = await world.newcomer("gateway")
     await world.root.post("/admin/role-bindings", {"user_id": str(gateway.id), "role": "gateway"}, expect=201)
-    for path in PATHS:
+    for path in (ONE, MANY):
         await world.as_(gateway).post(path, asking(world))
+    for path in (SUBJECTS, RESOURCES, ACTIONS):
+        await world.as_(gateway).post(path, asking(world), expect=403)
     for path in ("/admin/policies/who_can", "/admin/policies/matrix"):
         await world.as_(gateway).post(path, {"action": LOOK["name"]}, expect=403)
     await world.as_(gateway).get("/admin/policies", expect=403)
@@ -358,7 +360,7 @@ async def test_every_evaluation_is_recorded_with_what_was_asked_and_answered(wor
     await world.olga.post(MANY, {"action": {"name": "é" * 256}, "resource": RESEARCH, "evaluations": people})
     [record] = await world.records("admin_evaluate_all_policy")
     assert [change["field"] for change in record["changes"]] == ["evaluations/0", "evaluations/1"]
-    assert len(record["changes"][0]["new"]["action"].encode()) <= 256
+    assert [change["new"]["action"] for change in record["changes"]] == ["unknown", "unknown"]
     assert "alice" not in str(record["changes"]), "who is unknown here may be somebody elsewhere"
     await world.olga.post(ACTIONS, asking(world))
     [record] = await world.records("admin_search_actions_policy")

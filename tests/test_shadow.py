@@ -81,6 +81,17 @@ async def test_a_candidate_changes_no_answer_and_what_it_would_have_changed_is_k
     assert first == gain
 
 
+async def test_who_may_read_policies_and_not_replay_the_log_does_not_learn_who_met_a_difference(world: World) -> None:
+    await shadowed(world, edited(world, domain=SEARCH))
+    reader = await world.newcomer("reader")
+    await world.root.post("/admin/role-bindings", {"user_id": str(reader.id), "role": "monitor"}, expect=201)
+    await world.mia.get("/domains/research/users", expect=403)
+    (known,) = (await report(world))["differences"]
+    (told,) = (await world.as_(reader).get("/admin/policies/shadow_report"))["differences"]
+    assert known["last_principal"] == f"user:{world.id('mia')}"
+    assert told == {**known, "last_principal": None}
+
+
 async def test_differences_are_counted_in_metrics_and_a_gauge_says_that_a_shadow_is_on(world: World) -> None:
     info, decisions = "chamberlain_policy_shadow_info", "chamberlain_policy_shadow_decisions_total"
     assert (counted(world.app, info), counted(world.app, decisions)) == ({}, {})

@@ -35,8 +35,8 @@ class LetIn(Output):
     here: int = Field(description="Let in where it was asked.")
     first: list[UUID] = Field(description="A few of them.")
     anywhere: int = Field(
-        description="Holders of one of these roles in any scope. Each is let in where its role counts, unless another "
-        "role of its own allows it already, or denies it."
+        description="Holders of one of these roles in any scope: there are at most so many, for each is let in where "
+        "its role counts, unless another role of its own allows it already, or denies it."
     )
 
 

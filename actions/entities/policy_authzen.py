@@ -1,8 +1,9 @@
 """The AuthZEN Authorization API 1.0 (OpenID Foundation): how enforcement points of other makes ask who may do what.
 
 A subject is a user by its id, or roles joined by +, supposed to count; an action has the name that the catalogue gives
-it; a resource is the scope where the action would take place. All of it is decided with one word, *evaluate*, which
-says yes or no and names a rule by its place: whoever holds it need not be able to read the policy.
+it; a resource is the scope where the action would take place. An evaluation is decided with the word *evaluate*: it
+says yes or no about what the caller can name, and names a rule by its place, so whoever holds it need not be able to
+read the policy. The searches list users, domains and actions, and have a word of their own, *search_subjects*.
 
 The names of members, and what may be missing, are that specification's.
 """
@@ -20,9 +21,9 @@ from actions.vocabulary import Alias, Operation, ScopeType
 MOST_EVALUATIONS = 100
 EVALUATE = Operation("evaluate", on_item=False, reads=True, in_body=True)
 EVALUATE_ALL = Operation("evaluate_all", on_item=False, reads=True, in_body=True, tells_of=EVALUATE)
-SEARCH_SUBJECTS = Operation("search_subjects", on_item=False, reads=True, in_body=True, tells_of=EVALUATE)
-SEARCH_RESOURCES = Operation("search_resources", on_item=False, reads=True, in_body=True, tells_of=EVALUATE)
-SEARCH_ACTIONS = Operation("search_actions", on_item=False, reads=True, in_body=True, tells_of=EVALUATE)
+SEARCH_SUBJECTS = Operation("search_subjects", on_item=False, reads=True, in_body=True)
+SEARCH_RESOURCES = Operation("search_resources", on_item=False, reads=True, in_body=True, tells_of=SEARCH_SUBJECTS)
+SEARCH_ACTIONS = Operation("search_actions", on_item=False, reads=True, in_body=True, tells_of=SEARCH_SUBJECTS)
 
 Word = Annotated[str, StringConstraints(max_length=256)]
 Properties = Annotated[dict[str, Any] | None, Field(description="Taken, and of no consequence here.")]
@@ -100,7 +101,9 @@ class AccessPage(Foreign):
     token: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="The `next_token` of the page before; empty: the first."
     )
-    limit: Annotated[int, Field(ge=0)] | None = Field(default=None, description="At most 100 are given.")
+    limit: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="At most 100 are given; 0: as many as if nothing were said."
+    )
     properties: Properties = None
 
 

@@ -1,7 +1,8 @@
 """Questions about who may do what: of the roles of a policy, and of the people who hold them.
 
-They are decided with the word of *get*: whoever may read a policy may ask what it means, and who holds what is a part
-of that. What people are called is told to those alone who may look at users.
+They are decided with the word of *get*: whoever may read a policy may ask what it means for roles. Who holds what is
+told to those alone who may also search role bindings everywhere, and what people are called to those who may look at
+users.
 """
 
 from typing import Annotated

@@ -45,7 +45,7 @@ class ShadowDifference(Output):
     count: int
     first_at: datetime
     last_at: datetime
-    last_principal: str = Field(description="Who met it last.")
+    last_principal: str | None = Field(description="Who met it last. Null: you may not replay the log, which tells it.")
 
 
 class ShadowReport(Output):

@@ -11,11 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ARRAY, DateTime, Integer, Text, Uuid, any_, bindparam, func, or_, select, tuple_
+from sqlalchemy import ARRAY, DateTime, Integer, Text, Uuid, any_, bindparam, func, select, tuple_
 
 from audit.log import audit_record
 from server.repositories.audit_records import LATE
 from server.repositories.database import Query
+from server.repositories.in_force import holds
 from server.repositories.rows import policy_versions, role_bindings
 from server.repositories.unit import Unit
 
@@ -42,10 +43,7 @@ _VERSIONS = Query(
 )
 _BINDINGS = Query(
     select(role_bindings.c.role, func.count().label("held"))
-    .where(
-        role_bindings.c.deleted_at.is_(None),
-        or_(role_bindings.c.expires_at.is_(None), role_bindings.c.expires_at > func.now()),
-    )
+    .where(holds(role_bindings.c))
     .group_by(role_bindings.c.role)
 )
 
@@ -91,9 +89,9 @@ class DecisionRepository:
         rows = await unit.read_all(_VERSIONS, digests=list(digests))
         return {row["digest"]: row["files"] for row in rows}
 
-    async def bindings(self, unit: Unit) -> dict[str, int]:
+    async def bindings(self, unit: Unit, now: datetime) -> dict[str, int]:
         """How many hold each role at the moment."""
-        return {row["role"]: row["held"] for row in await unit.read_all(_BINDINGS)}
+        return {row["role"]: row["held"] for row in await unit.read_all(_BINDINGS, now=now)}
 
 
 def _first_id_of(moment: datetime) -> UUID:

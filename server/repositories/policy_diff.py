@@ -4,6 +4,7 @@ The database counts; a class is a row, however many users are in it.
 """
 
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import (
     ARRAY,
@@ -27,6 +28,7 @@ from actions.authorization.touched import FIRST, Holders, Point
 from actions.directory import OWNER
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query
+from server.repositories.in_force import MAY_SIGN_IN, PEOPLE, counts_in, holds
 from server.repositories.rows import domains, projects, role_bindings, users
 from server.repositories.unit import Unit
 
@@ -34,10 +36,9 @@ _SPACE, _COMMA = " ", ","  # in no role's name
 _binding, _ROLES = role_bindings.c, bindparam("roles", type_=ARRAY(Text))
 _somebody = (
     select(users.c.id, users.c.domain_id)
-    .join(domains, users.c.domain_id == domains.c.id)
+    .select_from(PEOPLE)
     .where(
-        users.c.deleted_at.is_(None),
-        domains.c.deleted_at.is_(None),
+        MAY_SIGN_IN,
         or_(
             literal(OWNER) == any_(_ROLES),
             users.c.id.in_(
@@ -47,15 +48,14 @@ _somebody = (
     )
     .cte("somebody")
 )
-"""Every user who may hold one of the roles, and is not deleted, nor is its domain."""
+"""Every user in force who may hold one of the roles."""
 _held = (
     select(_binding.user_id, _binding.role, _binding.scope_type, _binding.domain_id, _binding.project_id)
     .join(_somebody, _somebody.c.id == _binding.user_id)
     .outerjoin(domains, domains.c.id == _binding.domain_id)
     .outerjoin(projects, projects.c.id == _binding.project_id)
     .where(
-        _binding.deleted_at.is_(None),
-        or_(_binding.expires_at.is_(None), _binding.expires_at > func.now()),
+        holds(_binding),
         domains.c.deleted_at.is_(None),
         projects.c.deleted_at.is_(None),
     )
@@ -69,13 +69,7 @@ _place = union_all(
 """Where each of them holds something, and each one's own scope."""
 _counts_there: ColumnElement[bool] = and_(
     _held.c.user_id == _place.c.user_id,
-    or_(
-        _held.c.domain_id.is_(None),
-        and_(
-            _held.c.domain_id == _place.c.domain_id,
-            or_(_held.c.project_id.is_(None), _held.c.project_id == _place.c.project_id),
-        ),
-    ),
+    counts_in(_held.c, _place.c.domain_id, _place.c.project_id),
 )
 _standing = (
     select(
@@ -104,11 +98,11 @@ _CLASSES = Query(
 
 
 class PolicyDiffRepository:
-    async def holders(self, unit: Unit, roles: Collection[str]) -> list[Holders]:
-        """Every user who may hold one of some roles, by what they hold now."""
+    async def holders(self, unit: Unit, roles: Collection[str], now: datetime) -> list[Holders]:
+        """Every user in force who may hold one of some roles, by what they hold now."""
         if not roles:
             return []
-        rows = await unit.read_all(_CLASSES, roles=sorted(roles))
+        rows = await unit.read_all(_CLASSES, roles=sorted(roles), now=now)
         return [Holders(frozenset(map(_point_of, row["points"])), row["total"], tuple(row["first"])) for row in rows]
 
 

@@ -1,9 +1,10 @@
 """Whom a rule is about: the state of one user, and how many others hold some roles. It decides nothing."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, literal, or_, select, union
+from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, literal, select, union
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from actions.action import Lineage
@@ -11,6 +12,7 @@ from actions.authorization.grants import Holders
 from actions.directory import OWNER
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
+from server.repositories.in_force import MAY_SIGN_IN, PEOPLE, counts_in, holds
 from server.repositories.rows import domains, role_bindings, users
 from server.repositories.unit import Unit
 
@@ -19,28 +21,15 @@ FIRST = 5
 _DOMAIN, _PROJECT = bindparam("domain", type_=Uuid), bindparam("project", type_=Uuid)
 _ROLES, _BUT = bindparam("roles", type_=ARRAY(Text)), bindparam("but", type_=Uuid)
 _OWNER = bindparam("owner", type_=Uuid)
-_USERS = users.join(domains, users.c.domain_id == domains.c.id)
-_IN_FORCE = and_(
-    users.c.status == "active",
-    users.c.deleted_at.is_(None),
-    domains.c.deleted_at.is_(None),
-    users.c.id.is_distinct_from(_BUT),
-)
-_HELD = and_(
-    role_bindings.c.deleted_at.is_(None),
-    or_(role_bindings.c.expires_at.is_(None), role_bindings.c.expires_at > func.now()),
-)
+_OTHERS = and_(MAY_SIGN_IN, users.c.id.is_distinct_from(_BUT))
+_HELD = holds(role_bindings.c)
 _BOUND = role_bindings.join(users, role_bindings.c.user_id == users.c.id).join(
     domains, users.c.domain_id == domains.c.id
 )
-_COUNTS_HERE = or_(
-    role_bindings.c.scope_type == ScopeType.ADMIN.value,
-    and_(role_bindings.c.scope_type == ScopeType.DOMAIN.value, role_bindings.c.domain_id == _DOMAIN),
-    and_(role_bindings.c.scope_type == ScopeType.PROJECT.value, role_bindings.c.project_id == _PROJECT),
-)
+_COUNTS_HERE = counts_in(role_bindings.c, _DOMAIN, _PROJECT)
 _counting = union(
-    select(role_bindings.c.user_id, role_bindings.c.role).select_from(_BOUND).where(_HELD, _COUNTS_HERE, _IN_FORCE),
-    select(users.c.id, cast(literal(OWNER), Text)).select_from(_USERS).where(users.c.id == _OWNER, _IN_FORCE),
+    select(role_bindings.c.user_id, role_bindings.c.role).select_from(_BOUND).where(_HELD, _COUNTS_HERE, _OTHERS),
+    select(users.c.id, cast(literal(OWNER), Text)).select_from(PEOPLE).where(users.c.id == _OWNER, _OTHERS),
 ).subquery("counting")
 _roles_of_one = func.array_agg(aggregate_order_by(_counting.c.role, _counting.c.role), type_=ARRAY(Text))
 _each = (
@@ -58,9 +47,9 @@ _HOLDERS_HERE = Query(
 _HOLDERS_ANYWHERE = Query(
     select(func.count(func.distinct(role_bindings.c.user_id)).label("total"))
     .select_from(_BOUND)
-    .where(role_bindings.c.role == any_(_ROLES), _HELD, _IN_FORCE)
+    .where(role_bindings.c.role == any_(_ROLES), _HELD, _OTHERS)
 )
-_EVERYBODY = Query(select(func.count().label("total")).select_from(_USERS).where(_IN_FORCE))
+_EVERYBODY = Query(select(func.count().label("total")).select_from(PEOPLE).where(_OTHERS))
 _STATUS = Query(select(users.c.status).where(users.c.id == bindparam("user", type_=Uuid)))
 
 
@@ -70,7 +59,9 @@ class PolicyPeopleRepository:
         row = await unit.read(_STATUS, user=user)
         return row["status"] if row else None
 
-    async def holders_here(self, unit: Unit, roles: Sequence[str], lineage: Lineage, but: UUID | None) -> list[Holders]:
+    async def holders_here(
+        self, unit: Unit, roles: Sequence[str], lineage: Lineage, but: UUID | None, now: datetime
+    ) -> list[Holders]:
         """Users in force for whom one of these roles counts in a scope, by all the roles that count for them there."""
         found = await unit.read_all(
             _HOLDERS_HERE,
@@ -79,14 +70,15 @@ class PolicyPeopleRepository:
             project=lineage.id_of(ScopeType.PROJECT),
             owner=lineage.id_of(ScopeType.USER),
             but=but,
+            now=now,
         )
         return [Holders(frozenset(row["roles"]), row["users"], tuple(row["first"])) for row in found]
 
-    async def holders_anywhere(self, unit: Unit, roles: Sequence[str], but: UUID | None) -> int:
+    async def holders_anywhere(self, unit: Unit, roles: Sequence[str], but: UUID | None, now: datetime) -> int:
         """How many users in force hold one of these roles in some scope. Everybody is an owner."""
         if OWNER in roles:
             return _total(await unit.read(_EVERYBODY, but=but))
-        return _total(await unit.read(_HOLDERS_ANYWHERE, roles=list(roles), but=but))
+        return _total(await unit.read(_HOLDERS_ANYWHERE, roles=list(roles), but=but, now=now))
 
 
 def _total(row: Row | None) -> int:

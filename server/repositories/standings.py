@@ -14,7 +14,6 @@ from sqlalchemy import (
     ARRAY,
     Boolean,
     ColumnElement,
-    DateTime,
     Integer,
     Table,
     Text,
@@ -34,16 +33,14 @@ from actions.action import Lineage
 from actions.authorization.analysis import Whereabouts
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
+from server.repositories.in_force import MAY_SIGN_IN, PEOPLE, counts_in, holds
 from server.repositories.rows import domains, projects, role_bindings, users
 from server.repositories.unit import Unit
 
-_NOW = bindparam("now", type_=DateTime(timezone=True))
 _AFTER, _LIMIT = bindparam("after", type_=Uuid), bindparam("limit", type_=Integer)
 _DOMAIN, _PROJECT = bindparam("domain", type_=Uuid), bindparam("project", type_=Uuid)
 _OWNER, _BARRED = bindparam("owner", type_=Uuid), bindparam("barred", type_=Uuid)
 _BEFORE_ALL = UUID(int=0)
-_IN_FORCE = (users.c.status == "active") & users.c.deleted_at.is_(None) & domains.c.deleted_at.is_(None)
-_PEOPLE = users.join(domains, users.c.domain_id == domains.c.id)
 
 
 def _roles(name: str) -> ColumnElement[Any]:
@@ -57,14 +54,7 @@ def _ids(name: str) -> ColumnElement[Any]:
 def _counts(held: Any) -> ColumnElement[bool]:
     """A binding that is in force, and held in a scope of the lineage: that is given by the ids of its domain and its
     project, null where it has none."""
-    return and_(
-        held.deleted_at.is_(None),
-        or_(held.expires_at.is_(None), held.expires_at > _NOW),
-        or_(
-            held.domain_id.is_(None),
-            and_(held.domain_id == _DOMAIN, or_(held.project_id.is_(None), held.project_id == _PROJECT)),
-        ),
-    )
+    return and_(holds(held), counts_in(held, _DOMAIN, _PROJECT))
 
 
 def _denied(user: ColumnElement[UUID]) -> ColumnElement[bool]:
@@ -88,7 +78,7 @@ def _people() -> Query:
             _counts(held),
             or_(bindparam("any_role", type_=Boolean), held.role == _roles("roles")),
             held.user_id > _AFTER,
-            _IN_FORCE,
+            MAY_SIGN_IN,
             not_(_denied(held.user_id)),
         )
         .order_by(held.user_id)
@@ -97,8 +87,8 @@ def _people() -> Query:
     )
     owner = (
         select(users.c.id)
-        .select_from(_PEOPLE)
-        .where(users.c.id == _OWNER, users.c.id > _AFTER, _IN_FORCE, not_(_denied(users.c.id)))
+        .select_from(PEOPLE)
+        .where(users.c.id == _OWNER, users.c.id > _AFTER, MAY_SIGN_IN, not_(_denied(users.c.id)))
     )
     found = union(select(holders.c.id), owner).subquery("found")
     mine = role_bindings.alias("mine").c
@@ -146,7 +136,7 @@ _SCOPES = {
     for everywhere in (True, False)
 }
 _NAMED = Query(select(domains.c.id).where(domains.c.name == bindparam("name", type_=Text)))
-_SIGNING_IN = Query(select(users.c.id).select_from(_PEOPLE).where(users.c.id == _ids("users"), _IN_FORCE))
+_SIGNING_IN = Query(select(users.c.id).select_from(PEOPLE).where(users.c.id == _ids("users"), MAY_SIGN_IN))
 
 
 class StandingRepository:

@@ -17,12 +17,15 @@ from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing
 from actions.directory import implied_bindings
 from actions.entities import permissions_by_action
-from actions.errors import Fault, Invalid
+from actions.entities.role_binding import ROLE_BINDING
+from actions.errors import Denied, Fault, Invalid
 from actions.model import NAME_PATTERN
-from actions.vocabulary import Permission, ScopeType
+from actions.vocabulary import SEARCH, Permission, ScopeType
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 
+SEES_WHO_HOLDS_WHAT = Permission(ScopeType.ADMIN.value, ROLE_BINDING.name, SEARCH.word)
+"""What it takes, besides reading the policy, to be told who holds what in it."""
 _NAME = re.compile(NAME_PATTERN)
 
 
@@ -47,6 +50,22 @@ class Subject:
         if self.standing is None:
             return Whereabouts(self.index.decide(self.supposed, permission).allowed, {}, {})
         return where_allowed(self.standing, permission)
+
+
+def sees_who_holds_what(unit: Unit) -> bool:
+    return SEES_WHO_HOLDS_WHAT in unit.permit.authority.allowed(ADMIN_LINEAGE)
+
+
+def require_sight(unit: Unit) -> None:
+    """Refuse who may read the policy and may not see who holds what. Raises ``Denied``, whatever is asked about."""
+    if not sees_who_holds_what(unit):
+        raise Denied("may not see who holds which role", "You may ask about roles, and not about users or scopes.")
+
+
+def require_sight_of(unit: Unit, principal: str, scope: str | None) -> None:
+    """The same, of a question about a user, or about a scope that not everybody knows of."""
+    if principal.partition(":")[0] == PrincipalKind.USER or scope not in (None, ADMIN_SCOPE.type):
+        require_sight(unit)
 
 
 async def principal(unit: Unit, standings: StandingRepository, index: PolicyIndex, word: str) -> Subject:

@@ -49,20 +49,18 @@ from actions.entities.policy_authzen import (
     SubjectSearch,
 )
 from actions.errors import BadRequest, Fault
-from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.vocabulary import ScopeType
-from audit.record import cut
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.services import asked, page_tokens
 from server.services.chosen_policy import ChosenPolicy
+from server.services.question_record import note
 
 T = TypeVar("T")
-USER, ROLE = "user", "role"
+USER, ROLE, UNKNOWN = "user", "role", "unknown"
 PAGE = 50
-MOST = 100
 _ACTIVE = PolicyQuestion()
 _STOPS: Mapping[Semantic, bool | None] = {
     Semantic.EXECUTE_ALL: None,
@@ -137,7 +135,12 @@ class AuthZenService:
                     limit=turn.limit + 1,
                 )
                 found = [str(row["id"]) for row in rows]
-        _note(unit, "search", action=question.action.name, resource=_named(question.resource, lineage))
+        note(
+            unit,
+            "search",
+            action=question.action.name if permission else UNKNOWN,
+            resource=_named(question.resource, lineage),
+        )
         page, shown = _page(found, turn, digest, lambda key: key)
         return FoundSubjects(page=page, results=[FoundSubject(type=question.subject.type, id=key) for key in shown])
 
@@ -156,7 +159,12 @@ class AuthZenService:
             else:
                 rows = await self._standings.scopes(unit, ScopeType(kind), where, turn.after, turn.limit + 1)
                 found = [(row["id"], row["name"] if kind == ScopeType.DOMAIN else str(row["id"])) for row in rows]
-        _note(unit, "search", subject=_called(question.subject, subject), action=question.action.name)
+        note(
+            unit,
+            "search",
+            subject=_called(question.subject, subject),
+            action=question.action.name if permission else UNKNOWN,
+        )
         page, shown = _page(found, turn, digest, lambda pair: pair[0])
         return FoundResources(page=page, results=[FoundResource(type=kind, id=name) for _, name in shown])
 
@@ -170,7 +178,7 @@ class AuthZenService:
         if subject is not None and subject.in_force and lineage is not None:
             cells = index.allowed_cells(subject.roles_in(lineage), lineage.scope.type)
             found = _beyond(sorted(name for name, cell in permissions_by_action().items() if cell in cells), turn)
-        _note(
+        note(
             unit,
             "search",
             subject=_called(question.subject, subject),
@@ -207,11 +215,11 @@ class _Asking:
             verdict, rule = verdict_of(self.index, subject.roles_in(lineage), permission)
             reason = _REASONS[verdict]
         context = AccessContext(reason=reason, rule=rule.place if rule else None, policy=self.index.digest)
-        _note(
+        note(
             self.unit,
             field,
             subject=_called(asks.subject, subject),
-            action=asks.action.name,
+            action=asks.action.name if permission else UNKNOWN,
             resource=_named(asks.resource, lineage),
             decision=reason is Reason.ALLOWED,
             rule=context.rule,
@@ -268,9 +276,9 @@ def _turn(question: Any, kind: Callable[[str], Any]) -> tuple[page_tokens.Turn[A
     page: AccessPage = question.page or AccessPage()
     digest = page_tokens.digest_of(question, "page")
     if not page.token:
-        return page_tokens.Turn(None, PAGE if page.limit is None else min(page.limit, MOST)), digest
+        return page_tokens.Turn(None, min(page.limit or PAGE, page_tokens.LONGEST_PAGE)), digest
     turn = page_tokens.read(page.token, digest, kind)
-    if page.limit is not None and min(page.limit, MOST) != turn.limit:
+    if page.limit and min(page.limit, page_tokens.LONGEST_PAGE) != turn.limit:
         raise BadRequest("A later page has the limit of the first.", reason="invalid-cursor")
     return turn, digest
 
@@ -293,14 +301,8 @@ def _page(
 
 def _called(asks: AccessSubject, subject: asked.Subject | None) -> str:
     """A subject for the record. One that is unknown may be anything, an address of somebody even: it is not kept."""
-    return f"{asks.type}:{asks.id}" if subject is not None else "unknown"
+    return f"{asks.type}:{asks.id}" if subject is not None else UNKNOWN
 
 
 def _named(asks: AccessResource, lineage: Lineage | None) -> str:
-    return f"{asks.type}:unknown" if lineage is None else asked.scope_name(lineage)
-
-
-def _note(unit: Unit, field: str, **told: object) -> None:
-    """Put what was asked, and what the answer was, into the record of the action."""
-    bounded = {name: cut(said) if isinstance(said, str) else said for name, said in told.items()}
-    unit.outcome.changes += (FieldChange(field, None, bounded),)
+    return UNKNOWN if lineage is None else asked.scope_name(lineage)

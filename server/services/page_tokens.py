@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from actions.errors import BadRequest
 
 T = TypeVar("T")
+LONGEST_PAGE = 100
+"""No question gives more. A token is not signed, so what it says of a limit is looked at like any other word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def read(token: str, question: str, kind: Callable[[str], T]) -> Turn[T]:
     """Raises ``BadRequest`` for what is no token of ours, or of another question."""
     try:
         of, after, limit = json.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        if of == question and isinstance(limit, int) and limit >= 0:
+        if of == question and isinstance(limit, int) and 0 < limit <= LONGEST_PAGE:
             return Turn(None if after is None else kind(after), limit)
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from actions.authorization.cases import CaseResults
 from actions.authorization.cases_aside import NotAsked, cases_aside
 from actions.entities.policy_cases import SPECS
 from actions.errors import Unavailable
@@ -13,6 +14,7 @@ from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
 from server.services.chosen_policy import SECONDS, ChosenPolicy
+from server.services.question_record import note
 
 
 class PolicyCaseService:
@@ -34,5 +36,7 @@ class PolicyCaseService:
             except NotAsked as error:
                 raise Unavailable(f"The cases were not asked: {error}.", reason="unfinished") from error
 
-    async def tell(self, _unit: Unit, given: Given[Any]) -> BaseModel:
-        return cast("BaseModel", given.prepared)
+    async def tell(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        results = cast(CaseResults, given.prepared)
+        note(unit, policy=results.digest)
+        return results

@@ -14,6 +14,7 @@ from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
 from server.services.chosen_policy import SECONDS, ChosenPolicy
+from server.services.question_record import note
 
 
 class PolicyCheckService:
@@ -33,4 +34,6 @@ class PolicyCheckService:
         return await asyncio.to_thread(answer_of, result, source)
 
     async def answer(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        return PolicyCheck.model_validate(given.prepared)
+        checked = PolicyCheck.model_validate(given.prepared)
+        note(unit, policy=checked.digest)
+        return checked

@@ -3,6 +3,7 @@ the role bindings, and only to those who may search them everywhere."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,18 +13,17 @@ from actions.authorization.difference_answer import PolicyDifference, bounded
 from actions.authorization.touched import Touches
 from actions.entities.policy import PolicyQuestion
 from actions.entities.policy_diff import SPECS
-from actions.entities.role_binding import ROLE_BINDING
 from actions.processor import Given, Offer
 from actions.standard import Spec
-from actions.vocabulary import SEARCH, Permission, ScopeType
 from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.unit import Unit
+from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
+from server.services.question_record import note
 from server.services.turns import Turns
 
 GROUPS, PARTS = 500, 10_000
 """The most that an answer shows: lines that make a difference, and roles and cells under them."""
-_SEE_BINDINGS = Permission(ScopeType.ADMIN.value, ROLE_BINDING.name, SEARCH.word)
 
 
 class PolicyDiffService:
@@ -45,6 +45,7 @@ class PolicyDiffService:
     async def diff(self, unit: Unit, given: Given[Any]) -> BaseModel:
         touches: Any = given.prepared
         found: PolicyDifference = touches.found
-        if _SEE_BINDINGS in unit.permit.authority.allowed(unit.permit.lineage):
-            found = touches.with_users(await self._holders.holders(unit, touches.roles))
+        note(unit, old=found.old, new=found.new)
+        if asked.sees_who_holds_what(unit):
+            found = touches.with_users(await self._holders.holders(unit, touches.roles, datetime.now(UTC)))
         return bounded(found, groups=GROUPS, parts=PARTS)

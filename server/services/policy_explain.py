@@ -21,7 +21,6 @@ from actions.authorization.standing import Standing
 from actions.directory import OWNER
 from actions.entities import ALL_SPECS
 from actions.entities.policy_explain import SPECS, PolicyExplanation
-from actions.errors import Denied
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.vocabulary import Permission, ScopeType
@@ -30,8 +29,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
-
-SEES_WHO_HOLDS_WHAT = Permission("admin", "role_binding", "search")
+from server.services.question_record import note
 
 
 @dataclass(frozen=True)
@@ -61,12 +59,17 @@ class PolicyExplainService:
         question: PolicyExplanation = given.input
         assert isinstance(given.prepared, PolicyIndex)  # noqa: S101
         index = given.prepared
-        sees = SEES_WHO_HOLDS_WHAT in unit.permit.authority.allowed(ADMIN_LINEAGE)
-        if not sees and (question.principal.startswith("user:") or question.scope not in (None, "admin")):
-            raise Denied("may not see who holds which role", "You may ask about roles, and not about users or scopes.")
+        asked.require_sight_of(unit, question.principal, question.scope)
         permission = asked.needed(question.action)
         asker = await self._asker(unit, question.principal, index)
         lineage = await self._lineage(unit, question.scope, permission, asker)
+        note(
+            unit,
+            policy=index.digest,
+            principal=question.principal,
+            action=question.action,
+            scope=None if lineage is None else asked.scope_name(lineage),
+        )
         held, expired = _counting(index, asker, lineage)
         named = [spec for spec in ALL_SPECS if question.action in (spec.name, str(spec.permission))]
         explanation = explain(
@@ -78,7 +81,7 @@ class PolicyExplainService:
             places={scope.type: asked.ref(scope) for scope in lineage.scopes} if lineage else None,
             specs=named,
         )
-        if lineage is not None and sees:
+        if lineage is not None and asked.sees_who_holds_what(unit):
             explanation = await self._count_users(unit, explanation, index, lineage, asker)
         notes = [*await self._out_of_force(unit, asker, lineage), *_held_elsewhere(index, asker, lineage, explanation)]
         return explanation.model_copy(update={"expired": expired, "notes": [*notes, *explanation.notes]})
@@ -112,9 +115,10 @@ class PolicyExplainService:
         if not lines:
             return explanation
         roles = sorted({role for grant in lines for role in grant.roles})
-        here = await self._people.holders_here(unit, roles, lineage, asker.user)
+        now = datetime.now(UTC)
+        here = await self._people.holders_here(unit, roles, lineage, asker.user, now)
         anywhere = {
-            grant.line or "": await self._people.holders_anywhere(unit, grant.roles, asker.user) for grant in lines
+            grant.line or "": await self._people.holders_anywhere(unit, grant.roles, asker.user, now) for grant in lines
         }
         counted = with_users(explanation.grants, here, anywhere, index, explanation.cell)
         return explanation.model_copy(update={"grants": counted})

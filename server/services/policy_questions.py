@@ -51,6 +51,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.services import asked, page_tokens
 from server.services.chosen_policy import ChosenPolicy
+from server.services.question_record import note
 
 _LOOKING_AT_USERS = Permission(ScopeType.ADMIN.value, "user", "get")
 
@@ -117,8 +118,11 @@ class PolicyQuestionService:
         prepared = cast(Prepared, given.prepared)
         index, permission, told = prepared.index, prepared.permission, cast(WhoCan, prepared.roles)
         if question.scope is None or permission is None:
+            note(unit, policy=index.digest, action=question.action)
             return told
+        asked.require_sight(unit)
         lineage = await asked.scope(unit, self._standings, question.scope)
+        note(unit, policy=index.digest, action=question.action, scope=asked.scope_name(lineage))
         if lineage.deleted:
             return told.model_copy(update={"scope": question.scope, "anybody": False})
         allowing, denying = speaking(index, permission)
@@ -174,11 +178,19 @@ class PolicyQuestionService:
     async def what_can(self, unit: Unit, given: Given[Any]) -> BaseModel:
         question: WhatCanQuestion = given.input
         index = cast(Prepared, given.prepared).index
+        asked.require_sight_of(unit, question.principal, question.scope)
         subject = await asked.principal(unit, self._standings, index, question.principal)
+        lineage = await asked.scope(unit, self._standings, question.scope) if question.scope is not None else None
+        note(
+            unit,
+            policy=index.digest,
+            principal=question.principal,
+            scope=None if lineage is None else asked.scope_name(lineage),
+            scope_type=question.scope_type,
+        )
         types = [*ScopeType] if question.scope_type is None else [question.scope_type]
         told = WhatCan(policy=index.digest, principal=question.principal, in_force=subject.in_force, reaches=[])
-        if question.scope is not None:
-            lineage = await asked.scope(unit, self._standings, question.scope)
+        if lineage is not None:
             types = [kind for kind in types if kind is lineage.scope.type]
             return told.model_copy(update={"reaches": [_reach(subject, lineage, types, asked.scope_name(lineage))]})
         if subject.standing is None:
@@ -189,10 +201,10 @@ class PolicyQuestionService:
         names = sorted(name for name in held if after is None or name > after)
         reaches = []
         for name in names[: question.limit]:
-            lineage = held[name]
-            under = [kind for kind in types if kind in lineage.scope.type.at_or_under]
-            if not await unit.is_deleted(lineage.scope):
-                reaches.append(_reach(subject, lineage, under, name))
+            there = held[name]
+            under = [kind for kind in types if kind in there.scope.type.at_or_under]
+            if not await unit.is_deleted(there.scope):
+                reaches.append(_reach(subject, there, under, name))
         more = len(names) > question.limit
         last = page_tokens.token(digest, names[question.limit - 1], question.limit) if more else None
         return told.model_copy(update={"reaches": reaches, "next_cursor": last})
@@ -200,9 +212,13 @@ class PolicyQuestionService:
     async def matrix(self, unit: Unit, given: Given[Any]) -> BaseModel:
         question: MatrixQuestion = given.input
         prepared = cast(Prepared, given.prepared)
+        narrowed = {"scope_type": question.scope_type, "entity": question.entity}
         if question.scope is None:
+            note(unit, policy=prepared.index.digest, roles="+".join(question.roles) or None, **narrowed)
             return cast(Matrix, prepared.roles)
+        asked.require_sight(unit)
         lineage = await asked.scope(unit, self._standings, question.scope)
+        note(unit, policy=prepared.index.digest, scope=asked.scope_name(lineage), **narrowed)
         types = [kind for kind in (lineage.scope.type,) if question.scope_type in (None, kind)]
         digest = page_tokens.digest_of(question, "cursor", "limit")
         after = page_tokens.read(question.cursor, digest, UUID).after if question.cursor else None

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from actions.action import ADMIN_LINEAGE
+from actions.entities.policy import POLICY
 from actions.entities.policy_shadow import (
     SHADOW,
     SHADOW_REPORT,
@@ -17,16 +18,22 @@ from actions.entities.policy_shadow import (
     ShadowReport,
     ShadowTallied,
 )
+from actions.entities.policy_usage import REPLAY
 from actions.errors import Conflict
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
+from actions.vocabulary import Permission, ScopeType
 from audit.record import new_id
 from server.repositories.database import Row
 from server.repositories.policies import PolicyRepository
 from server.repositories.policy_shadow import PolicyShadowRepository
 from server.repositories.unit import Unit
 from server.services.chosen_policy import ChosenPolicy
+from server.services.question_record import note
+
+_READS_THE_LOG = Permission(ScopeType.ADMIN.value, POLICY.name, REPLAY.word)
+"""Who may read a policy may not therefore learn who did what."""
 
 
 class PolicyShadowService:
@@ -75,12 +82,12 @@ class PolicyShadowService:
         latest = await self._shadows.latest(unit)
         if latest is None:
             return ShadowReport(shadow=None, kinds=0, differences=[])
+        note(unit, policy=latest["digest"])
+        told = [_difference(row) for row in await self._shadows.differences(unit, latest["id"], given.input.limit)]
+        if _READS_THE_LOG not in unit.permit.authority.allowed(ADMIN_LINEAGE):
+            told = [each.model_copy(update={"last_principal": None}) for each in told]
         return ShadowReport(
-            shadow=_shadow(latest),
-            kinds=await self._shadows.kinds(unit, latest["id"]),
-            differences=[
-                _difference(row) for row in await self._shadows.differences(unit, latest["id"], given.input.limit)
-            ],
+            shadow=_shadow(latest), kinds=await self._shadows.kinds(unit, latest["id"]), differences=told
         )
 
     async def tally(self, unit: Unit, given: Given[Any]) -> BaseModel:

@@ -6,7 +6,7 @@ Whoever follows an answer, on the machine itself, is given one that reaches furt
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from actions.standard import Spec
 from server.repositories.decisions import PAGE, DecisionRepository, Place
 from server.repositories.unit import Unit
 from server.services.chosen_policy import ChosenPolicy
+from server.services.question_record import note
 
 SECONDS = 15.0
 """How long one answer may read: a caller does not wait for ever."""
@@ -89,11 +90,16 @@ class Asking:
     """A question under way: what it reads, and how it is answered from what was read."""
 
     def __init__(
-        self, reader: LogReader, records: int, answer: Callable[[Unit, LogReach], Awaitable[BaseModel]]
+        self,
+        reader: LogReader,
+        records: int,
+        answer: Callable[[Unit, LogReach], Awaitable[BaseModel]],
+        told: Mapping[str, object],
     ) -> None:
         self._reader = reader
         self._records = records
         self._answer = answer
+        self._told = told
         self._begun = False
 
     async def part(self, unit: Unit) -> BaseModel | None:
@@ -104,6 +110,8 @@ class Asking:
         return await self.answer(unit)
 
     async def answer(self, unit: Unit) -> BaseModel:
+        if not unit.outcome.changes:  # the parts of one stream have one record
+            note(unit, **self._told)
         return await self._answer(unit, await self._reader.read(unit, self._records))
 
     async def wait(self) -> None:
@@ -135,7 +143,8 @@ class PolicyUsageService:
         async def answer(unit: Unit, reach: LogReach) -> BaseModel:
             return replayer.answer(reach, at_most=asked.changes)
 
-        return Asking(LogReader(self._decisions, replayer, asked.since, asked.until), asked.records, answer)
+        told = {"policy": _prepared(given).index.digest, "since": asked.since, "until": asked.until}
+        return Asking(LogReader(self._decisions, replayer, asked.since, asked.until), asked.records, answer, told)
 
     def unused(self, given: Given[Any]) -> Asking:
         asked, index, tally = given.input, _prepared(given).index, Tally()
@@ -144,10 +153,11 @@ class PolicyUsageService:
         async def answer(unit: Unit, reach: LogReach) -> BaseModel:
             files = await self._decisions.versions(unit, tally.policies()[:_VERSIONS_AT_MOST])
             versions = {digest: words_in(texts) for digest, texts in files.items()}
-            bindings = await self._decisions.bindings(unit)
+            bindings = await self._decisions.bindings(unit, datetime.now(UTC))
             return unused(index, tally, reach, self._actions, versions=versions, bindings=bindings)
 
-        return Asking(LogReader(self._decisions, tally, since, asked.until), asked.records, answer)
+        told = {"policy": index.digest, "since": since, "until": asked.until}
+        return Asking(LogReader(self._decisions, tally, since, asked.until), asked.records, answer, told)
 
     def draft(self, given: Given[Any]) -> Asking:
         asked, policy, tally = given.input, _prepared(given), Tally()
@@ -155,7 +165,8 @@ class PolicyUsageService:
         async def answer(unit: Unit, reach: LogReach) -> BaseModel:
             return draft(policy.index, policy.source, tally, reach, self._actions)
 
-        return Asking(LogReader(self._decisions, tally, asked.since, asked.until), asked.records, answer)
+        told = {"policy": policy.index.digest, "since": asked.since, "until": asked.until}
+        return Asking(LogReader(self._decisions, tally, asked.since, asked.until), asked.records, answer, told)
 
 
 def _offer(

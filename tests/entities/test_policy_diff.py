@@ -48,6 +48,12 @@ async def test_a_line_more_is_told_with_whom_it_lets_in(world: World) -> None:
     assert (effect.roles, effect.users) == (["domain_member"], found.users and found.users.gain)
 
 
+async def test_whoever_cannot_sign_in_is_not_touched(world: World) -> None:
+    await world.root.patch(f"/admin/users/{world.id('mia')}", {"status": "inactive"})
+    found = await ask(world, sent(edited(world, domain="p, domain_member, domain, user, search, allow")))
+    assert touched(world, found, gain=True) == {"piotr"}
+
+
 async def test_the_answer_is_that_of_the_function_on_the_same_files(world: World) -> None:
     candidate = edited(
         world, without="g, domain_admin, project_admin", domain="p, domain_member, domain, user, get, deny"

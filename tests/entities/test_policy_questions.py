@@ -295,8 +295,9 @@ async def test_what_people_are_called_is_told_to_those_who_may_look_at_users(wor
     await world.app.policy.use(
         edited(
             world,
-            superadmin="p, policy_reader, admin, policy, get, allow",
-            roles="policy_reader: {bindable: [admin], sentence: Reads policies alone.}\n",
+            superadmin="p, policy_reader, admin, policy, get, allow\n"
+            "p, policy_reader, admin, role_binding, search, allow",
+            roles="policy_reader: {bindable: [admin], sentence: Reads policies and who holds what.}\n",
         )
     )
     await world.root.post("/admin/role-bindings", {"user_id": str(reader.id), "role": "policy_reader"}, expect=201)
@@ -308,6 +309,95 @@ async def test_what_people_are_called_is_told_to_those_who_may_look_at_users(wor
     assert {column["username"] for column in shown["columns"]} == {None}
     named = await world.olga.post(f"{ASK}/who_can", question)
     assert {one["username"] for one in named["people"]} == {"root", "olga"}
+
+
+async def test_who_may_read_the_policy_and_not_the_bindings_is_told_of_no_people(world: World) -> None:
+    reader = await world.newcomer("reader")
+    await world.root.post("/admin/role-bindings", {"user_id": str(reader.id), "role": "monitor"}, expect=201)
+    cell, then = {"action": "domain_search_users"}, datetime.now(UTC).isoformat()
+    active = world.app.policy.current().digest
+    about_roles: list[tuple[str, dict[str, Any]]] = [
+        ("who_can", cell),
+        ("what_can", {"principal": "domain_admin+auditor"}),
+        ("what_can", {"principal": "system:sweeper", "scope": "admin"}),
+        ("matrix", {}),
+        ("diff", {"new": {"version": active}}),
+    ]
+    about_people: list[tuple[str, dict[str, Any]]] = [
+        ("who_can", {**cell, "scope": "domain:research"}),
+        ("who_can", {**cell, "scope": "domain:atlantis"}),
+        ("who_can", {"action": "admin_search_users", "scope": "admin"}),
+        ("what_can", {"principal": f"user:{world.id('dana')}"}),
+        ("what_can", {"principal": f"user:{uuid4()}"}),
+        ("what_can", {"principal": "domain_admin", "scope": "domain:research"}),
+        ("matrix", {"scope": "domain:research"}),
+        ("matrix", {"scope": "admin"}),
+        ("who_could", {**cell, "scope": "domain:research", "at": then}),
+        ("explain", {**cell, "principal": f"user:{world.id('dana')}", "scope": "domain:research"}),
+    ]
+    for path, question in about_roles:
+        await world.as_(reader).post(f"{ASK}/{path}", question)
+    assert (await world.as_(reader).post(f"{ASK}/diff", {"new": {"version": active}}))["users"] is not None
+    await world.app.policy.use(edited(world, without="p, monitor, admin, role_binding, search"))
+    for path, question in about_roles[:-1]:
+        await world.as_(reader).post(f"{ASK}/{path}", question)
+    for path, question in about_people:
+        refused = await world.as_(reader).post(f"{ASK}/{path}", question, expect=403)
+        assert refused["detail"] == "You may ask about roles, and not about users or scopes.", (path, question)
+    sent = {"files": {name: text.decode() for name, text in edited(world).files.items()}}
+    assert (await world.as_(reader).post(f"{ASK}/diff", {"new": sent}))["users"] is None
+
+
+async def test_the_record_of_a_question_tells_what_was_asked_and_of_which_policy(world: World) -> None:
+    research, dana = f"domain:{world.places.research}", f"user:{world.id('dana')}"
+    active = {"policy": world.app.policy.current().digest}
+    candidate = edited(world, domain="p, domain_member, domain, user, search, allow")
+    files = {"files": {name: text.decode() for name, text in candidate.files.items()}}
+    sent, cell = {"policy": candidate.digest}, {"action": "domain_search_users"}
+    since = "2026-01-01T00:00:00+00:00"
+    asked: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+        ("who_can", "who_can", {**cell, "scope": "domain:research"}, {**active, **cell, "scope": research}),
+        ("who_can", "who_can", {**cell, **files}, {**sent, **cell}),
+        ("what_can", "what_can", {"principal": dana}, {**active, "principal": dana}),
+        ("what_can", "what_can", {"principal": "+".join(["auditor"] * 99)}, {**active, "principal": "auditor+" * 32}),
+        ("matrix", "matrix", {"scope": research, "entity": "user"}, {**active, "scope": research, "entity": "user"}),
+        ("matrix", "matrix", {"roles": ["auditor", "monitor"]}, {**active, "roles": "auditor+monitor"}),
+        (
+            "explain",
+            "explain",
+            {**cell, "principal": dana, "scope": "domain:research"},
+            {**active, **cell, "principal": dana, "scope": research},
+        ),
+        ("check", "check", files, sent),
+        ("test", "test", files, sent),
+        ("diff", "diff", {"new": files}, {"old": active["policy"], "new": candidate.digest}),
+        ("replay", "replay", {**files, "since": since}, {**sent, "since": since}),
+        ("draft", "draft", {**files, "since": since}, {**sent, "since": since}),
+        (
+            "unused",
+            "unused",
+            {**files, "until": since, "days": 1},
+            {**sent, "since": "2025-12-31T00:00:00+00:00", "until": since},
+        ),
+    ]
+    for path, operation, question, noted in asked:
+        await world.root.post(f"{ASK}/{path}", question)
+        *_, record = await world.records(f"admin_{operation}_policy")
+        assert record["changes"] == [{"field": "question", "old": None, "new": noted}], (path, question)
+        assert record["target"] is None
+
+
+async def test_a_word_that_names_nothing_is_not_kept(world: World) -> None:
+    for path, question in (
+        ("what_can", {"principal": "alice@example.com"}),
+        ("what_can", {"principal": "user:alice@example.com"}),
+        ("who_can", {"action": "alice@example.com"}),
+        ("who_can", {"action": "domain_search_users", "scope": "domain:alice@example.com"}),
+        ("explain", {"action": "domain_search_users", "principal": "auditor", "scope": "domain:alice@example.com"}),
+    ):
+        await world.root.post(f"{ASK}/{path}", question, expect=422)
+        *_, record = await world.records(f"admin_{path}_policy")
+        assert "alice" not in str(record), (path, question)
 
 
 async def test_whoever_may_not_read_policies_asks_in_vain(world: World) -> None:

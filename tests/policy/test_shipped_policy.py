@@ -20,8 +20,8 @@ INDEX = index_of(SHIPPED, VOCABULARY)
 PEOPLE = frozenset(name for name, role in INDEX.roles.items() if not role.system)
 LOOKING = {"get", "search", "lookup"}
 READING_THE_LOG = {"audit_record", "replay"}
-ASKING = {"evaluate"}
-"""What tells of the policy alone, and no more than yes or no."""
+ASKING = {"evaluate", "search_subjects"}
+"""What tells others what somebody may do: yes or no, and the lists of it."""
 INTERNAL = {spec.permission for spec in ALL_SPECS if spec.internal}
 
 

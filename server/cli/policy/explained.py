@@ -162,4 +162,4 @@ def _users(grant: "PolicyGrant", told: "Explanation") -> str:
         return ""
     here = counted(users.here, "other user" if told.principal.startswith("user:") else "user")
     named = f" ({', '.join(map(str, users.first))}{', ...' * (users.here > len(users.first))})" if users.first else ""
-    return f": {here} here{named}; {users.anywhere} anywhere"
+    return f": {here} here{named}; at most {users.anywhere} anywhere"

@@ -122,7 +122,7 @@ def _tell_report(told: "ShadowReport") -> None:
                 each.active_rule or "no rule",
                 each.candidate_rule or "no rule",
                 second(each.last_at),
-                each.last_principal,
+                each.last_principal or "",
             )
             for each in told.differences
         ]
