@@ -5,10 +5,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 
 from tests.commands import Installation, installed, serving
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that works on the database sets up the logging of its process, which here is everybody's."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
