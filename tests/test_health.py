@@ -90,7 +90,7 @@ async def test_a_policy_folder_that_differs_is_told_and_stops_nothing(world: Wor
         return place in told
 
     async with asyncio.timeout(30):  # a probe does not wait for what is being found
-        while not await known():
+        while not await known():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.05)
     shutil.rmtree(folder)
     assert not (await note())[0]

@@ -6,9 +6,10 @@ others inherit from. What an input named is granted in the narrowest scope that 
 the draft would do. Denies and inheritance stay as they are.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from itertools import combinations
+from itertools import chain, combinations
 
 from pydantic import Field
 
@@ -48,7 +49,7 @@ class _Source:
     def __init__(self, index: PolicyIndex) -> None:
         self.index = index
         self.lines = ancestors(index.roles, index.links)
-        heirs = {role: sum(role in line for line in self.lines.values()) for role in index.roles}
+        heirs = Counter(chain.from_iterable(self.lines.values()))
         self._breadth = {role: (heirs[role], len(self.cells_of(role))) for role in index.roles}
 
     def cells_of(self, role: str) -> frozenset[Permission]:

@@ -173,6 +173,8 @@ def _shadows(index: PolicyIndex) -> dict[Rule, Rule]:
         left, by = set(meant), list[tuple[int, Rule]]()
         for role in lines[rule.role]:
             for place, other in of_role.get(role, ()):
+                if not left:
+                    break
                 theirs = cells.of_rule(other)
                 instead = not other.allows or place < number or meant < theirs
                 if place != number and instead and not left.isdisjoint(theirs):

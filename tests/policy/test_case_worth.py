@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actions.authorization import mutation
 from actions.authorization.answers import Verdict
 from actions.authorization.case_file import Expected
 from actions.authorization.claims import Claims, Said, together
@@ -189,14 +188,15 @@ def test_a_score_is_rounded_down_so_that_only_all_is_a_hundred() -> None:
 def test_twice_the_lines_of_inheritance_are_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
     sums, lineages = together, ancestors
+    worth = "actions.authorization.mutation"
 
     def counted(own: Mapping[str, Said], roles: frozenset[str]) -> Said:
         looked_at.extend(roles)
-        return sums(own, roles)
+        return together(own, roles)
 
     def walked(roles: Iterable[str], links: Iterable[RoleLink]) -> dict[str, frozenset[str]]:
         looked_at.append("all roles")
-        return lineages(roles, links)
+        return ancestors(roles, links)
 
     def work(chains: int) -> int:
         looked_at.clear()
@@ -208,7 +208,7 @@ def test_twice_the_lines_of_inheritance_are_twice_the_work(monkeypatch: pytest.M
         assert looked_at.count("all roles") == 1
         return len(looked_at)
 
-    monkeypatch.setattr(mutation, "together", counted)
-    monkeypatch.setattr(mutation, "ancestors", walked)
+    monkeypatch.setattr(f"{worth}.together", counted)
+    monkeypatch.setattr(f"{worth}.ancestors", walked)
     few, more, most = work(10), work(20), work(30)
     assert most - more == more - few > 0
