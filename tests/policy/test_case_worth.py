@@ -187,7 +187,6 @@ def test_a_score_is_rounded_down_so_that_only_all_is_a_hundred() -> None:
 
 def test_twice_the_lines_of_inheritance_are_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
-    sums, lineages = together, ancestors
     worth = "actions.authorization.mutation"
 
     def counted(own: Mapping[str, Said], roles: frozenset[str]) -> Said:
