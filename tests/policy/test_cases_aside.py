@@ -61,7 +61,8 @@ async def test_so_many_take_their_turn_so_many_wait_and_the_next_is_told_to_come
     await asyncio.sleep(0)
     assert having == [0, 1]
     with pytest.raises(Unavailable) as told:
-        await have(99)
+        async with asyncio.timeout(10):
+            await have(99)
     assert (told.value.reason, told.value.retry_after) == ("busy", 2)
     waiting[2].cancel()  # whoever leaves makes room
     await asyncio.wait([waiting[2]])
