@@ -66,6 +66,18 @@ async def test_a_role_counts_from_when_it_was_given_until_it_was_taken(world: Wo
     assert await could(world, action, scope, after) == {"root", "dana"}
 
 
+async def test_what_was_asked_of_the_past_is_on_record(world: World) -> None:
+    at = await pass_an_hour(world)
+    told = json.loads((await evidence(world, "domain_create_user", "domain:research", at))["document"])
+    *_, record = await world.records("admin_who_could_policy")
+    assert record["changes"][0]["new"] == {
+        "policy": told["policy"]["digest"],
+        "action": "domain_create_user",
+        "scope": f"domain:{world.places.research}",
+        "at": at.isoformat(),
+    }
+
+
 async def test_an_end_that_a_role_had_is_its_end_whatever_was_made_of_it_later(world: World) -> None:
     end = datetime.now(UTC) + timedelta(minutes=30)
     given = {"user_id": str(world.id("mia")), "role": "domain_admin", "expires_at": end.isoformat()}
