@@ -17,10 +17,11 @@ _SHAPES = {
     "hex": r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{12})\b",
     "access": r"\bAK[A-Z2-7]{18}\b",
     "address": r"\b127\.0\.0\.1:\d+\b",
-    "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?",
+    "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00)?",
     "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard )|(?<=took     )"
     r"|(?<=\"refresh_expires_in\": ))[\d.]+"
-    r"|\b\d+(?= answers compared)",
+    r"|\b\d+(?= answers compared)|\b\d+(?= decisions? )|(?<= in )\d+(?= records?\b)|\b\d+(?= as before)"
+    r"|\b\d+(?= of \d+ rules decided)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))
 _FREE = frozenset({"time", "measure", "secret"})
