@@ -13,11 +13,11 @@ from tests.world.world import World, new_world
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _logging_of_its_own() -> Iterator[None]:
     """A command that works on the database sets up the logging of its process, which here is everybody's."""
-    before = structlog.get_config()
+    structlog.reset_defaults()
     yield
-    structlog.configure(**before)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from actions.authorization.linting.rule import LintRule
 
 _TABLE = "tables:\n  - law: Members may look somebody up.\n    principals: [domain_member]\n    scopes: [domain]\n"
 _GOOD = f"{_TABLE}    allow: {{user: [lookup]}}\n"
-_FILE = "tests/members.yaml"
+_FILE = "tests/domain.yaml"
 
 CASE_SYNTAX = LintRule(
     id="case-syntax",
