@@ -46,6 +46,7 @@ audit_record = Table(
     Column("policy", Text),
     Column("leaf", LargeBinary, nullable=False),
     Column("sealed", LargeBinary),
+    Column("hashes", Text),
     Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     Index(
         "ix_audit_record__search",
@@ -61,13 +62,24 @@ audit_record = Table(
         postgresql_with={"autosummarize": True},
     ),
     Index("ix_audit_record__intent", "at", postgresql_where=text("phase = 'intent'")),
+    Index("ix_audit_record__xid", "xid"),
+    Index(
+        "ix_audit_record__hashes",
+        text("string_to_array(hashes, ' ')"),
+        postgresql_using="gin",
+        postgresql_where=text("hashes IS NOT NULL"),
+    ),
+    postgresql_partition_by="RANGE (action_id)",
 )
-"""One record a row. The rows come in the order of time and stay, so a block-range index over all that is searched by
-costs a writer next to nothing; four B-trees in its place cost a fifth of the requests a worker can answer.
+"""One record a row, in a partition for each month in which actions began: their ids grow with time.
 
-A range is a megabyte: about a thousand records. The filters are sized for that; left to themselves they would be sized
-for every tuple that a range could possibly hold, and four of them full of different values are larger than a page, so
-that the record that fills them could not be written."""
+The rows come in the order of time and stay, so a block-range index over all that is searched by costs a writer next to
+nothing; four B-trees in its place cost a fifth of the requests a worker can answer. A range is a megabyte: about a
+thousand records. The filters are sized for that; left to themselves they would be sized for every tuple that a range
+could possibly hold, and four of them full of different values are larger than a page, so that the record that fills
+them could not be written.
+
+``hashes`` are the keyed hashes of the secrets that a record speaks of, with spaces between them."""
 
 COLUMN_NAMES = tuple(column.name for column in audit_record.columns if column.name != "xid")
 """The columns that a writer fills; PostgreSQL fills ``xid``."""

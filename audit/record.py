@@ -75,10 +75,12 @@ class Record:
     columns: Columns
     leaf: bytes
     sealed: bytes | None = field(repr=False)
+    hashes: str | None = None
+    """Keyed hashes of the secrets that it speaks of, with spaces between them: what it is found by, not part of it."""
 
     def row(self) -> tuple[object, ...]:
         """Its values in the order of the table's columns (``audit.log.COLUMN_NAMES``)."""
-        return (*self.columns, self.leaf, self.sealed)
+        return (*self.columns, self.leaf, self.sealed, self.hashes)
 
 
 def new_id() -> UUID:

@@ -26,6 +26,7 @@ from audit.lane import Lane
 from audit.log import LogUnavailable
 from audit.record import new_id
 from audit.redaction import Sealer
+from audit.sequencer import Sequencer
 from audit.writer import GroupCommitLog
 from server.folder_memory import FolderMemory
 from server.http import authzen_metadata, key_set, rest
@@ -52,6 +53,7 @@ from server.passwords import Passwords
 from server.policy import ActivePolicy
 from server.policy_folder import FolderNote, FolderWatch
 from server.repositories.access_history import activation_at
+from server.repositories.audit_keys import signers
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
@@ -84,6 +86,7 @@ class Application:
     shadow: Shadow
     processor: Processor[Unit]
     log: GroupCommitLog
+    sequencer: Sequencer
     failures: AuthenticationLog
     units: Units
     ring: KeyRing
@@ -129,10 +132,15 @@ class Application:
 
     @asynccontextmanager
     async def working(self, *, housekeeper: bool) -> AsyncIterator[Sweeper]:
-        """The background work of a worker: following the policy and its shadow, sweeping, and, in one of them, watching
-        the folder."""
+        """The background work of a worker: following the policy and its shadow, numbering the log where it leads,
+        sweeping, and, in one of them, watching the folder."""
         sweeper = self.sweeper(housekeeper=housekeeper)
-        works = [self.policy.follow(self.channel), self.shadow.follow(self.channel), sweeper.run()]
+        works = [
+            self.policy.follow(self.channel),
+            self.shadow.follow(self.channel),
+            self.sequencer.run(),
+            sweeper.run(),
+        ]
         if housekeeper:
             settings = self.settings
             memory, poll = FolderMemory(settings.data_dir), settings.policy_poll_seconds
@@ -183,6 +191,8 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         channel = await stack.enter_async_context(Channel(side))
         directory = CachedDirectory(side, channel, metrics.directory_asked)
         log = await stack.enter_async_context(GroupCommitLog(lambda: database.connect("audit"), metrics))
+        connect = partial(database.connect, "sequencer")
+        sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
         lane = Lane()
         recorder = Recorder(sealer, log, lane)
@@ -210,6 +220,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             shadow,
             processor,
             log,
+            sequencer,
             AuthenticationLog(sealer, log, lane),
             units,
             ring,

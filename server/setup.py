@@ -1,4 +1,4 @@
-"""What a start needs before its workers: the schema, a policy in force, a signing key, and a first superadmin.
+"""What a start needs before its workers: the schema, a policy in force, keys to sign with, and a first superadmin.
 
 ``python -m server.setup``, run by the supervisor as a process of its own, so that the supervisor stays small. All of
 it may run again: what is there already is left alone.
@@ -30,11 +30,12 @@ from server.http.metrics import Metrics
 from server.keyring import KeyRing, KeyRingError
 from server.logging import configure
 from server.policy import NoPolicy
+from server.repositories.audit_keys import has_key_work
 from server.repositories.installation import has_users
 from server.repositories.migrations.migrate import SchemaError, migrate
 from server.repositories.signing_keys import has_key_made_since
 from server.settings import Settings, load, shown_address
-from server.sweeper import RENEWING, SWEEPER
+from server.sweeper import RENEWING, RENEWING_AUDIT_KEY, SWEEPER
 
 MIGRATOR_URL = "CHAMBERLAIN_SETUP_MIGRATOR_URL"
 DATABASE_URL = "CHAMBERLAIN_SETUP_DATABASE_URL"
@@ -73,7 +74,7 @@ async def prepare(settings: Settings, migrator_url: str, database_url: str) -> b
         await migrate(migrator_url, make_url(database_url).username or "")
         async with application(settings, database_url, Metrics()) as app:
             await _policy_in_force(app)
-            await _signing_key(app)
+            await _signing_keys(app)
             return await _bootstrap(app)
 
 
@@ -113,8 +114,10 @@ async def _policy_in_force(app: Application) -> None:
         raise SetupFailed(f"the policy folder {folder} cannot be used: {findings}") from error
 
 
-async def _signing_key(app: Application) -> None:
-    """Have a signing key made where there is none. One that is merely old is renewed by the housekeeper."""
+async def _signing_keys(app: Application) -> None:
+    """Have keys made where there are none. What is merely old is renewed by the housekeeper."""
+    if await has_key_work(app.database):
+        await app.internally(RENEWING_AUDIT_KEY, SWEEPER, {})
     if not await has_key_made_since(app.database, datetime.fromtimestamp(0, UTC)):
         await app.internally(RENEWING, SWEEPER, {})
 

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import structlog
 
+from actions.entities.audit_key import RENEW as RENEW_AUDIT_KEY
+from actions.entities.audit_key import SPECS as AUDIT_KEY_SPECS
 from actions.entities.installation import SPECS as INSTALLATION_SPECS
 from actions.entities.installation import SWEEP
 from actions.entities.keypair import SPECS as KEYPAIR_SPECS
@@ -23,6 +25,7 @@ from actions.errors import ChamberlainError, OutcomeUnknown
 from audit.log import AuditLog, LogUnavailable
 from audit.record import VERSION, Columns, Phase, Record, canonical
 from server.http.authentication_log import AuthenticationLog
+from server.repositories.audit_keys import has_key_work
 from server.repositories.database import Database
 from server.repositories.installation import has_leftovers
 from server.repositories.intents import open_intents
@@ -33,6 +36,7 @@ from server.shadow import TALLYING, Shadow
 Internally = Callable[..., Awaitable[object]]
 _SWEEP = next(spec for spec in INSTALLATION_SPECS if spec.operation == SWEEP)
 RENEWING = next(spec for spec in SIGNING_KEY_SPECS if spec.operation == RENEW)
+RENEWING_AUDIT_KEY = next(spec for spec in AUDIT_KEY_SPECS if spec.operation == RENEW_AUDIT_KEY)
 _TALLY = next(spec for spec in KEYPAIR_SPECS if spec.operation == TALLY)
 SWEEPER = "system:sweeper"
 SECONDS = 5.0
@@ -96,7 +100,7 @@ class Sweeper:
         """One round. What fails is tried again in the next."""
         works = [self._settle, self._count_failures, self.tally, self.tally_shadow]
         if self._housekeeper:
-            works += [self._close_intents, self._clear_leftovers, self._renew_signing_key]
+            works += [self._close_intents, self._clear_leftovers, self._renew_signing_key, self._renew_audit_key]
         for work in works:
             try:
                 await work()
@@ -141,6 +145,10 @@ class Sweeper:
     async def _renew_signing_key(self) -> None:
         if not await has_key_made_since(self._database, datetime.now(UTC) - self._signing_key_life):
             await self._internally(RENEWING, SWEEPER, {})
+
+    async def _renew_audit_key(self) -> None:
+        if await has_key_work(self._database):
+            await self._internally(RENEWING_AUDIT_KEY, SWEEPER, {})
 
     async def _close_intents(self) -> None:
         """Law 8: an intent whose outcome never came shows as *unknown*."""

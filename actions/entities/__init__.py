@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from actions.entities import (
+    audit_key,
     audit_record,
     domain,
     installation,
@@ -33,6 +34,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *keypair.SPECS,
     *login.SPECS,
     *signing_key.SPECS,
+    *audit_key.SPECS,
     *role_binding.SPECS,
     *policy_evidence.SPECS,
     *policy_diff.SPECS,

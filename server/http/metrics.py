@@ -239,6 +239,10 @@ class Metrics:
         self._commit_seconds = self._seconds(
             "audit_commit_duration_seconds", "Time to make a batch of audit records durable, in seconds."
         )
+        self._sequenced = self._counter("audit_sequenced_records_total", "Audit records that were given their index.")
+        self._sequencing = self._seconds(
+            "audit_sequencing_duration_seconds", "Time to number and sign a batch of audit records, in seconds."
+        )
         self._batch = self._histogram("audit_batch_size", "Audit records in one batch.", BATCHES)
         self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
         self._rejected = self._counter(
@@ -327,6 +331,11 @@ class Metrics:
         """One batch of ``records`` was committed."""
         self._commit_seconds().observe(seconds)
         self._batch().observe(records)
+
+    def audit_sequenced(self, seconds: float, records: int, size: int) -> None:
+        """One transaction of the sequencer: how long it took, how many records it numbered, how many there are."""
+        self._sequenced().inc(records)
+        self._sequencing().observe(seconds)
 
     def audit_rejected(self) -> None:
         """A request was refused because it could not be recorded."""

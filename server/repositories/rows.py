@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import SchemaItem
 
 from audit.log import metadata
+from audit.tree import audit_leaves  # noqa: F401 - states the tables of the tree in `metadata`
 
 _TIME = DateTime(timezone=True)
 
@@ -130,6 +131,14 @@ signing_keys = _kept(
     Column("not_after", _TIME),
 )
 """A key that signs no more has lost its private half: the column is empty then."""
+
+audit_keys = _kept(
+    "audit_key",
+    Column("public_key", Text, nullable=False),
+    Column("sealed_private_key", LargeBinary, nullable=False),
+    Column("not_after", _TIME),
+)
+"""What checkpoints of the audit log are signed with. One that signs no more has lost its private half."""
 
 role_bindings = _kept(
     "role_binding",
@@ -256,4 +265,6 @@ subject_keys = Table(
     Column("subject_id", Uuid, primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
     Column("created_at", _TIME, nullable=False, server_default=func.now()),
+    Column("erased_at", _TIME),
 )
+"""A person who was erased keeps a row, without a key: so that none is made again."""

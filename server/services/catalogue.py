@@ -19,6 +19,7 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.access_history import AccessHistory
+from server.repositories.audit_keys import AuditKeyRepository
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
 from server.repositories.decisions import DecisionRepository
@@ -37,6 +38,7 @@ from server.repositories.signing_keys import SigningKeyRepository
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
+from server.services.audit_keys import AuditKeyService
 from server.services.audit_records import AuditRecordService
 from server.services.authzen import AuthZenService
 from server.services.base import Service
@@ -97,6 +99,7 @@ def build(
         KeypairService(KeypairRepository(), ring),
         LoginService(logins, users, keys, passwords, ring, terms, throttle),
         SigningKeyService(keys, ring, terms),
+        AuditKeyService(AuditKeyRepository(), ring),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), gate),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),

@@ -38,7 +38,7 @@ RUNNING_SQL = {
 """What one does with a database connection."""
 CONNECTING = ("asyncpg.c", "sqlalchemy.create_", "sqlalchemy.engine", "sqlalchemy.ext.asyncio", "sqlalchemy.orm")
 """Imports that can only mean a connection of one's own; an error's class does not."""
-CONNECTED = ("server/repositories/", "audit/writer.py")
+CONNECTED = ("server/repositories/", "audit/writer.py", "audit/sequencer.py")
 ITS_OWN_SERVER = ("server/embedded.py", "server/embedded_account.py")
 """The embedded PostgreSQL makes databases and roles before there is any application."""
 
@@ -158,7 +158,7 @@ async def test_a_refused_action_reaches_no_handler(world: World) -> None:
 
 
 FOR_THE_LOG = "database.connect('audit')"
-"""The composition root hands the log a connection of its own."""
+"""The composition root hands the log a connection of its own; who numbers its records has one too."""
 
 
 def uses_a_connection(module: ast.Module) -> bool:

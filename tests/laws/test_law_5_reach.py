@@ -113,12 +113,12 @@ async def try_everything(
     changed: dict[str, list[str]] = {}
     before = await account(world, victim)
     for spec in specs:
-        keys = await world.sql("SELECT id FROM signing_key")
+        keys = {kind: await world.sql(f"SELECT id FROM {kind}") for kind in ("signing_key", "audit_key")}
         others: dict[str, list[object]] = {
             "domain": [domain],
             "project": [project],
             "policy": [policy],
-            "signing_key": [row["id"] for row in keys],
+            **{kind: [row["id"] for row in rows] for kind, rows in keys.items()},
             "audit_record": [record],
         }
         aims = others | await belongings(world, victim)

@@ -76,6 +76,7 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
         "system_recovery": {"admin:installation:recover"},
         "system_policy": {"admin:policy:publish"},
         "system_sweeper": {
+            "admin:audit_key:renew",
             "admin:installation:sweep",
             "admin:keypair:tally",
             "admin:policy:tally",
@@ -96,7 +97,7 @@ def test_auditors_read_everything_but_what_is_seen_by_oneself_alone() -> None:
     assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in operations} - ones_own
 
 
-CREDENTIALS = {"keypair", "login", "signing_key"}
+CREDENTIALS = {"keypair", "login", "signing_key", "audit_key"}
 
 
 def test_monitors_see_no_credentials_and_not_what_anybody_did() -> None:

@@ -29,7 +29,7 @@ from server.http.metrics import Metrics
 from server.keyring import KeyRing
 from server.repositories.migrations.migrate import migrate
 from server.settings import Settings
-from server.sweeper import RENEWING, SWEEPER
+from server.sweeper import RENEWING, RENEWING_AUDIT_KEY, SWEEPER
 from tests.world.client import Caller
 from tests.world.served import served
 
@@ -93,6 +93,7 @@ class Stage:
             await app.policy.use(source)
             await app.publish(source, "the policy of the tests")
             await app.internally(RENEWING, SWEEPER, {})
+            await app.internally(RENEWING_AUDIT_KEY, SWEEPER, {})
             spec = next(spec for spec in INSTALLATION_SPECS if spec.operation == BOOTSTRAP)
             issued = await app.internally(spec, "system:bootstrap", {"username": "root", "password": PASSWORD})
             root = Persona("root", issued.user_id, issued.access_key, issued.secret_key)

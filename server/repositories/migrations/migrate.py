@@ -25,8 +25,8 @@ from server.repositories.database import CONNECT_SECONDS
 
 OLDEST_SERVER = 170000
 _ADVISORY_LOCK = 0x6D_69_67
-_APPEND_ONLY = "audit_record"
-_KEPT_BY_TRIGGERS = "access_history"
+_APPEND_ONLY = ("audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature")
+_ONLY_READ = ("access_history", "audit_log")
 _ACTION = "migrate_schema"
 _RECORDED = "SELECT EXISTS (SELECT FROM audit_record WHERE action = $1 AND target_id = $2)"
 
@@ -82,16 +82,15 @@ def _grants(role: str, owner: str) -> str:
     if role == owner:
         return "SELECT 1"
     quoted = '"' + role.replace('"', '""') + '"'
-    tables = ", ".join(
-        table.name for table in metadata.sorted_tables if table.name not in (_APPEND_ONLY, _KEPT_BY_TRIGGERS)
-    )
+    tables = ", ".join(table.name for table in metadata.sorted_tables if table.name not in (*_APPEND_ONLY, *_ONLY_READ))
+    append_only, only_read = ", ".join(_APPEND_ONLY), ", ".join(_ONLY_READ)
     return f"""
         GRANT USAGE ON SCHEMA public TO {quoted};
         GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {quoted};
-        REVOKE ALL ON {_APPEND_ONLY} FROM {quoted};
-        GRANT SELECT, INSERT ON {_APPEND_ONLY} TO {quoted};
-        REVOKE ALL ON {_KEPT_BY_TRIGGERS} FROM {quoted};
-        GRANT SELECT ON {_KEPT_BY_TRIGGERS} TO {quoted};
+        REVOKE ALL ON {append_only} FROM {quoted};
+        GRANT SELECT, INSERT ON {append_only} TO {quoted};
+        REVOKE ALL ON {only_read} FROM {quoted};
+        GRANT SELECT ON {only_read} TO {quoted};
         GRANT USAGE, SELECT ON SEQUENCE directory_version TO {quoted};
         GRANT SELECT ON alembic_version TO {quoted};
     """

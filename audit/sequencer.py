@@ -1,0 +1,194 @@
+"""The sequencer: gives every committed record its index, and signs what stands so far.
+
+The order is a fact of the database: by transaction, then by action. A record gets its index once every transaction
+that began before its own has ended, so none can slip in below one that was numbered. Whoever does the numbering comes
+to the same numbers; that one of several processes does it, under an advisory lock, only spares the others the work.
+Should two believe that they lead, the second finds the index taken and begins anew.
+
+Numbering and signing are one transaction: what is signed is in the tree, and what is in the tree was signed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+
+import asyncpg
+import structlog
+
+from audit.checkpoint import Checkpoint
+from audit.merkle import HEIGHT, Edge, Node, edge_spans
+from audit.note import Signer, signed
+from audit.writer import Connect
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Signers = Callable[[Connection, str], Awaitable[Sequence[Signer]]]
+"""The keys that sign now, by the name of the log; asked for in the transaction that signs."""
+
+TICK_SECONDS = 0.25
+"""How often the leader looks for what is new."""
+FOLLOW_SECONDS = 1.0
+"""How often the others try to become leader."""
+SILENCE_SECONDS = 2.5
+"""A leader from whom the database has not heard for so long hangs: its connection is ended, and the lock with it."""
+BATCH = 2000
+"""Records in one transaction."""
+
+_LOCK = 0x74_72_65_65
+_LEAD = f"SELECT pg_try_advisory_lock({_LOCK})"
+_END_HANGING_LEADER = f"""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE locktype = 'advisory' AND classid = 0 AND objid = {_LOCK} AND objsubid = 1 AND granted
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND state <> 'active' AND clock_timestamp() - state_change > make_interval(secs => $1)
+"""  # noqa: S608
+_ORIGIN = "SELECT origin FROM audit_log"
+_HEAD = "SELECT size, horizon::text AS horizon FROM audit_checkpoint ORDER BY size DESC LIMIT 1"
+_LEAVES = "SELECT hash FROM audit_leaf WHERE index >= $1 AND index < $1 + $2 ORDER BY index"
+_NODES = "SELECT hash FROM audit_node WHERE tile_level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index"
+# A record of a transaction that is yet to come, as the counter has it, was restored from elsewhere: it is committed.
+_NUMBER = """
+    WITH fresh AS (
+        SELECT record.xid, record.action_id, record.phase, sha256('\\x00'::bytea || record.leaf) AS hash
+        FROM audit_record AS record
+        WHERE record.xid >= $1::text::xid8
+        AND (
+            record.xid < pg_snapshot_xmin(pg_current_snapshot())
+            OR record.xid >= pg_snapshot_xmax(pg_current_snapshot())
+        )
+        AND NOT EXISTS (
+            SELECT FROM audit_leaf AS leaf WHERE leaf.action_id = record.action_id AND leaf.phase = record.phase
+        )
+        ORDER BY record.xid, record.action_id, record.phase COLLATE "C"
+        LIMIT $3
+    ), added AS (
+        INSERT INTO audit_leaf (index, action_id, phase, hash)
+        SELECT $2 + row_number() OVER (ORDER BY xid, action_id, phase COLLATE "C") - 1, action_id, phase, hash
+        FROM fresh
+        RETURNING index, hash
+    )
+    SELECT added.index, added.hash, last.xid::text AS last, pg_snapshot_xmin(pg_current_snapshot())::text AS horizon
+    FROM added, (SELECT xid FROM fresh ORDER BY xid DESC LIMIT 1) AS last
+    ORDER BY added.index
+"""
+_ADD_NODES = """
+    INSERT INTO audit_node (tile_level, index, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+"""
+_ADD_CHECKPOINT = "INSERT INTO audit_checkpoint (size, root, note, horizon) VALUES ($1, $2, $3, $4::text::xid8)"
+
+
+class SequencerMeter(Protocol):
+    """What the sequencer reports of itself, transaction by transaction."""
+
+    def audit_sequenced(self, seconds: float, records: int, size: int) -> None: ...
+
+
+class Sequencer:
+    """One in each worker; ``async with`` it for its lifetime, and ``run`` it. All but one wait for the lock."""
+
+    def __init__(self, connect: Connect, signers: Signers, meter: SequencerMeter) -> None:
+        self._connect = connect
+        self._signers = signers
+        self._meter = meter
+        self._edge = Edge()
+        self._connection: Connection | None = None
+        self.leads = False
+        self._log = structlog.get_logger("chamberlain.sequencer")
+
+    async def __aenter__(self) -> "Sequencer":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._step_down()
+
+    async def run(self) -> None:
+        """Until cancelled. Whatever goes wrong is tried again."""
+        while True:
+            try:
+                await self._turn()
+            except Exception as error:
+                self._log.warning("sequencer put off", reason=type(error).__name__)
+                self._step_down()
+            await asyncio.sleep(TICK_SECONDS if self.leads else FOLLOW_SECONDS)
+
+    async def catch_up(self) -> None:
+        """Number and sign all that can be, whoever leads. Raises what goes wrong."""
+        while await self.step():
+            pass
+
+    async def step(self) -> int:
+        """One transaction; returns how many records got their index. Raises what goes wrong."""
+        started = asyncio.get_running_loop().time()
+        connection = await self._ready()
+        try:
+            async with connection.transaction():
+                added = await self._number(connection)
+        except BaseException:
+            self._edge = Edge()  # it may have come further than the database
+            raise
+        if added:
+            self._meter.audit_sequenced(asyncio.get_running_loop().time() - started, added, self._edge.size)
+        return added
+
+    async def _turn(self) -> None:
+        connection = await self._ready()
+        if not self.leads:
+            self.leads = await connection.fetchval(_LEAD)
+            if not self.leads:
+                await connection.execute(_END_HANGING_LEADER, SILENCE_SECONDS)
+                return
+        await self.catch_up()
+
+    async def _number(self, connection: Connection) -> int:
+        head = await connection.fetchrow(_HEAD)
+        size, horizon = (head["size"], head["horizon"]) if head else (0, "0")
+        if self._edge.size != size:
+            self._edge = await _edge(connection, size)
+        signers = await self._signers(connection, origin := await connection.fetchval(_ORIGIN))
+        if not signers:
+            return 0
+        rows = await connection.fetch(_NUMBER, horizon, size, BATCH)
+        if not rows:
+            return 0
+        complete = [found for row in rows for found in self._edge.add(row["hash"])]
+        await _add_nodes(connection, complete)
+        checkpoint = Checkpoint(origin, self._edge.size, self._edge.root())
+        # A full batch may have left records of its last transaction behind; what is numbered already is passed over.
+        reached = rows[0]["last"] if len(rows) == BATCH else rows[0]["horizon"]
+        note = str(signed(checkpoint.text(), signers))
+        await connection.execute(_ADD_CHECKPOINT, checkpoint.size, checkpoint.root, note, reached)
+        return len(rows)
+
+    async def _ready(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._step_down()
+            self._connection = await self._connect()
+        return self._connection
+
+    def _step_down(self) -> None:
+        self.leads = False
+        self._edge = Edge()
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.terminate()
+            self._connection = None
+
+
+async def _edge(connection: Connection, size: int) -> Edge:
+    """The edge of the tree as it is kept."""
+    levels = []
+    for level, first, width in edge_spans(size):
+        found = await (
+            connection.fetch(_NODES, first, width, level) if level else connection.fetch(_LEAVES, first, width)
+        )
+        if len(found) != width:
+            raise RuntimeError(f"the tree of {size} leaves lacks hashes of level {level} from {first} on")
+        levels.append([row["hash"] for row in found])
+    return Edge(size, levels)
+
+
+async def _add_nodes(connection: Connection, complete: Sequence[tuple[Node, bytes]]) -> None:
+    if complete:
+        levels = [node.level // HEIGHT for node, _ in complete]
+        indexes = [node.place for node, _ in complete]
+        await connection.execute(_ADD_NODES, levels, indexes, [hashed for _, hashed in complete])
