@@ -36,6 +36,9 @@ def test_a_quick_run_measures_everything_and_writes_its_rows(tmp_path: Path) -> 
         "get of one user by GraphQL, share of REST's requests/s": (40.0, "%"),
         "batch of 8 updates, share of the cost of as many single ones": (25.0, "%"),
         "memory of one worker after load": (130.0, "MiB"),
+        "audited reads, share of the same with recording off": (85.0, "%"),
+        "audited mutations, share of the same with recording off": (80.0, "%"),
+        "durable records/s with 64 callers, share of COPY of the same rows": (20.0, "%"),
     }
     for row in rows:
         assert row["name"] in ran.stdout

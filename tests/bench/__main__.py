@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import decisions, questions, reload, servers, starts, throughput
+import uvloop
+
+from tests.bench import decisions, questions, recording, reload, servers, starts, throughput
 from tests.bench.rows import Row, table, write
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -40,6 +42,8 @@ def main(arguments: list[str]) -> int:
         rows = asyncio.run(_served(plan, reload.QUICK if chosen.quick else reload.Plan()))
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM
+    with servers.folder() as place, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        rows += runner.run(recording.measure(place, recording.QUICK if chosen.quick else recording.Plan()))
     with servers.folder() as place:
         rows += questions.measure(place, quick=chosen.quick)
     rows += decisions.measure((10, 1_000) if chosen.quick else decisions.SIZES, quick=chosen.quick)

@@ -81,16 +81,17 @@ def _command(pid: int) -> list[bytes]:
 async def chamberlain(data: Path, settings: Mapping[str, str], workers: int) -> AsyncIterator[Served]:
     """``chamberlain serve``, ready to answer; its log goes to a file, at the level that is the default."""
     data.mkdir(mode=0o700, exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CHAMBERLAIN_")} | {
-        "CHAMBERLAIN_DATA_DIR": str(data),
-        "CHAMBERLAIN_HTTP_PORT": "0",
-        "CHAMBERLAIN_METRICS_PORT": "0",
-        "CHAMBERLAIN_WORKERS": str(workers),
-        "CHAMBERLAIN_DATABASE_POOL": str(CONNECTIONS),
-        **settings,
-    }
+    environment = _environment(data, settings, workers)
     command = [sys.executable, "-c", "from server.cli.main import main; main()", "serve"]
     async with _running(command, environment, rb"serves http://[^ :]+:(\d+)", log=data / "server.log") as served:
+        yield served
+
+
+@asynccontextmanager
+async def unrecorded(data: Path, settings: Mapping[str, str], workers: int) -> AsyncIterator[Served]:
+    """The same server on the same database, but that it records nothing; ``chamberlain`` has set the database up."""
+    command = [sys.executable, "-m", "tests.bench.unrecorded", "serve"]
+    async with _running(command, _environment(data, settings, workers), rb"^(\d+)$", data / "unrecorded.log") as served:
         yield served
 
 
@@ -100,6 +101,17 @@ async def bare_server(place: Path, database_url: str, workers: int) -> AsyncIter
     environment = {**os.environ, bare.DATABASE_URL: database_url}
     async with _running(command, environment, rb"^(\d+)$", log=place / "bare.log") as served:
         yield served
+
+
+def _environment(data: Path, settings: Mapping[str, str], workers: int) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("CHAMBERLAIN_")} | {
+        "CHAMBERLAIN_DATA_DIR": str(data),
+        "CHAMBERLAIN_HTTP_PORT": "0",
+        "CHAMBERLAIN_METRICS_PORT": "0",
+        "CHAMBERLAIN_WORKERS": str(workers),
+        "CHAMBERLAIN_DATABASE_POOL": str(CONNECTIONS),
+        **settings,
+    }
 
 
 @asynccontextmanager

@@ -35,6 +35,8 @@ GRAPHQL_FLOOR = 40.0
 PATCH_FLOOR = 35.0
 BATCH_FLOOR = 25.0
 MEMORY_FLOOR = 130.0
+RECORDED_FLOORS = (("GET", "reads", 85.0), ("PATCH", "mutations", 80.0))
+"""Of the requests/s of the same server where it records nothing."""
 _BODY = '{"description": "number %d"}'
 _QUERY = """
 query User($id: ID!) {
@@ -81,6 +83,10 @@ async def measure(place: Path, plan: Plan) -> list[Row]:
                 rows += await turns.against_bare("PATCH of one user", jobs["PATCH"], base["PATCH"], PATCH_FLOOR)
                 rows.append(await turns.graphql(jobs["graphql"], jobs["bearer"]))
                 rows.append(await turns.batch(jobs["batch"], jobs["PATCH"]))
+                async with servers.unrecorded(data, settings, plan.workers) as silent:
+                    for name, of_what, floor in RECORDED_FLOORS:
+                        base_job = replace(jobs[name], name=f"{name} unrecorded", port=silent.port)
+                        rows.append(await turns.recorded(of_what, jobs[name], base_job, floor))
                 await _all_recorded(urls, ours, generator, plan)
             rows.append(_memory(ours))
         async with servers.echo() as port:
@@ -182,6 +188,11 @@ class _Turns:
             Row(f"{name}, latency p99", statistics.median(own.p99 for own, _ in pairs), "ms"),
             Row(f"{name}, bare, latency p99", statistics.median(load.p99 for _, load in pairs), "ms"),
         ]
+
+    async def recorded(self, name: str, ours: Job, unrecorded: Job, floor: float) -> Row:
+        pairs = await self._pairs(ours, unrecorded)
+        ratio = statistics.median(100 * recorded.rate / silent.rate for recorded, silent in pairs)
+        return Row(f"audited {name}, share of the same with recording off", ratio, "%", floor)
 
     async def graphql(self, ours: Job, rest: Job) -> Row:
         pairs = await self._pairs(ours, rest)
