@@ -1,6 +1,7 @@
 """The declarations of every entity: what exists, what may be asked of it, and in which scopes."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from actions.entities import (
     audit_key,
@@ -51,11 +52,13 @@ ALL_SPECS: tuple[Spec, ...] = (
 )
 
 
+@cache
 def whole_vocabulary() -> Vocabulary:
     """Every cell that a policy file of this program can speak of."""
     return vocabulary(ALL_SPECS)
 
 
+@cache
 def permissions_by_action() -> Mapping[str, Permission]:
     """What each action needs, by its name: the words that a question about a policy may use."""
     return {spec.name: spec.permission for spec in ALL_SPECS}

@@ -7,10 +7,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, DateTime, and_, bindparam, or_
 
-from server.repositories.rows import domains, users
+from server.repositories.rows import domains, role_bindings, users
 
 NOW = bindparam("now", type_=DateTime(timezone=True))
 PEOPLE = users.join(domains, users.c.domain_id == domains.c.id)
+BOUND = role_bindings.join(users, role_bindings.c.user_id == users.c.id).join(
+    domains, users.c.domain_id == domains.c.id
+)
+"""What people hold, with who holds it."""
 MAY_SIGN_IN = and_(users.c.status == "active", users.c.deleted_at.is_(None), domains.c.deleted_at.is_(None))
 """Of ``PEOPLE``: whoever cannot sign in now does nothing, whatever it holds."""
 

@@ -12,8 +12,8 @@ from actions.authorization.grants import Holders
 from actions.directory import OWNER
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
-from server.repositories.in_force import MAY_SIGN_IN, PEOPLE, counts_in, holds
-from server.repositories.rows import domains, role_bindings, users
+from server.repositories.in_force import BOUND, MAY_SIGN_IN, PEOPLE, counts_in, holds
+from server.repositories.rows import role_bindings, users
 from server.repositories.unit import Unit
 
 FIRST = 5
@@ -23,12 +23,9 @@ _ROLES, _BUT = bindparam("roles", type_=ARRAY(Text)), bindparam("but", type_=Uui
 _OWNER = bindparam("owner", type_=Uuid)
 _OTHERS = and_(MAY_SIGN_IN, users.c.id.is_distinct_from(_BUT))
 _HELD = holds(role_bindings.c)
-_BOUND = role_bindings.join(users, role_bindings.c.user_id == users.c.id).join(
-    domains, users.c.domain_id == domains.c.id
-)
 _COUNTS_HERE = counts_in(role_bindings.c, _DOMAIN, _PROJECT)
 _counting = union(
-    select(role_bindings.c.user_id, role_bindings.c.role).select_from(_BOUND).where(_HELD, _COUNTS_HERE, _OTHERS),
+    select(role_bindings.c.user_id, role_bindings.c.role).select_from(BOUND).where(_HELD, _COUNTS_HERE, _OTHERS),
     select(users.c.id, cast(literal(OWNER), Text)).select_from(PEOPLE).where(users.c.id == _OWNER, _OTHERS),
 ).subquery("counting")
 _roles_of_one = func.array_agg(aggregate_order_by(_counting.c.role, _counting.c.role), type_=ARRAY(Text))
@@ -46,7 +43,7 @@ _HOLDERS_HERE = Query(
 )
 _HOLDERS_ANYWHERE = Query(
     select(func.count(func.distinct(role_bindings.c.user_id)).label("total"))
-    .select_from(_BOUND)
+    .select_from(BOUND)
     .where(role_bindings.c.role == any_(_ROLES), _HELD, _OTHERS)
 )
 _EVERYBODY = Query(select(func.count().label("total")).select_from(PEOPLE).where(_OTHERS))

@@ -33,7 +33,7 @@ from actions.action import Lineage
 from actions.authorization.analysis import Whereabouts
 from actions.vocabulary import ScopeType
 from server.repositories.database import Query, Row
-from server.repositories.in_force import MAY_SIGN_IN, PEOPLE, counts_in, holds
+from server.repositories.in_force import BOUND, MAY_SIGN_IN, PEOPLE, counts_in, holds
 from server.repositories.rows import domains, projects, role_bindings, users
 from server.repositories.unit import Unit
 
@@ -71,9 +71,7 @@ def _people() -> Query:
     holders = (
         select(held.user_id.label("id"))
         .distinct()
-        .select_from(
-            role_bindings.join(users, held.user_id == users.c.id).join(domains, users.c.domain_id == domains.c.id)
-        )
+        .select_from(BOUND)
         .where(
             _counts(held),
             or_(bindparam("any_role", type_=Boolean), held.role == _roles("roles")),

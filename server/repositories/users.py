@@ -11,6 +11,7 @@ from actions.errors import Conflict
 from actions.vocabulary import ScopeType
 from server.repositories.base import SCOPE, Repository
 from server.repositories.database import Query
+from server.repositories.in_force import BOUND
 from server.repositories.membership import bound
 from server.repositories.rows import domains, keypairs, logins, role_bindings, users
 from server.repositories.unit import Unit
@@ -50,8 +51,7 @@ class UserRepository(Repository[User]):
         self._lock = Query(select(func.pg_advisory_xact_lock(literal_column(str(_LAST_SUPERADMIN_LOCK)))))
         self._superadmins = Query(
             select(func.count().label("total"))
-            .select_from(role_bindings.join(users, role_bindings.c.user_id == users.c.id))
-            .join(domains, users.c.domain_id == domains.c.id)
+            .select_from(BOUND)
             .where(
                 role_bindings.c.role == SUPERADMIN,
                 role_bindings.c.scope_type == ScopeType.ADMIN.value,

@@ -52,8 +52,13 @@ class Subject:
         return where_allowed(self.standing, permission)
 
 
+def may(unit: Unit, permission: Permission) -> bool:
+    """Whether the caller may do something else, too, in the admin scope."""
+    return permission in unit.permit.authority.allowed(ADMIN_LINEAGE)
+
+
 def sees_who_holds_what(unit: Unit) -> bool:
-    return SEES_WHO_HOLDS_WHAT in unit.permit.authority.allowed(ADMIN_LINEAGE)
+    return may(unit, SEES_WHO_HOLDS_WHAT)
 
 
 def require_sight(unit: Unit) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from actions.action import ADMIN_LINEAGE, Lineage
+from actions.action import Lineage
 from actions.authorization.analysis import (
     Matrix,
     PersonVerdict,
@@ -149,7 +149,7 @@ class PolicyQuestionService:
             after=after,
             limit=question.limit + 1,
         )
-        named = _LOOKING_AT_USERS in unit.permit.authority.allowed(ADMIN_LINEAGE)
+        named = asked.may(unit, _LOOKING_AT_USERS)
         people = []
         for row in rows[: question.limit]:
             roles = _roles(row, owner)
@@ -231,7 +231,7 @@ class PolicyQuestionService:
         shown = rows[: question.limit]
         columns = {str(row["id"]): _roles(row, owner) for row in shown}
         told = matrix(prepared.index, columns, scope_types=types, entity=question.entity)
-        named = _LOOKING_AT_USERS in unit.permit.authority.allowed(ADMIN_LINEAGE)
+        named = asked.may(unit, _LOOKING_AT_USERS)
         names = [row["username"] if named else None for row in shown]
         more = len(rows) > question.limit
         return told.model_copy(

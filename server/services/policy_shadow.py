@@ -29,6 +29,7 @@ from server.repositories.database import Row
 from server.repositories.policies import PolicyRepository
 from server.repositories.policy_shadow import PolicyShadowRepository
 from server.repositories.unit import Unit
+from server.services.asked import may
 from server.services.chosen_policy import ChosenPolicy
 from server.services.question_record import note
 
@@ -84,7 +85,7 @@ class PolicyShadowService:
             return ShadowReport(shadow=None, kinds=0, differences=[])
         note(unit, policy=latest["digest"])
         told = [_difference(row) for row in await self._shadows.differences(unit, latest["id"], given.input.limit)]
-        if _READS_THE_LOG not in unit.permit.authority.allowed(ADMIN_LINEAGE):
+        if not may(unit, _READS_THE_LOG):
             told = [each.model_copy(update={"last_principal": None}) for each in told]
         return ShadowReport(
             shadow=_shadow(latest), kinds=await self._shadows.kinds(unit, latest["id"]), differences=told

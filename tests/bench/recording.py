@@ -96,11 +96,21 @@ def _record(user: UUID) -> Record:
         policy="0" * 64,
     )
     told = {
-        "id": str(key), "phase": "done", "at": at, "action": "domain_user", "entity": "user", "operation": "get",
-        "principal": {"kind": "user", "name": f"user:{user}", "credential": "AK" + "X" * 18}, "changes": [],
+        "id": str(key),
+        "phase": "done",
+        "at": at,
+        "action": "domain_user",
+        "entity": "user",
+        "operation": "get",
+        "principal": {"kind": "user", "name": f"user:{user}", "credential": "AK" + "X" * 18},
+        "changes": [],
         "decision": {"allowed": True, "rule": "domain.csv:17", "policy": "0" * 64, "roles": ["domain_admin"]},
-        "scope": {"type": "domain", "lineage": [{"type": "domain", "id": str(user)}]}, "uses": [],
-        "request": {"id": key.hex, "surface": "rest"}, "result": "succeeded", "v": 1, "salt": key.hex,
+        "scope": {"type": "domain", "lineage": [{"type": "domain", "id": str(user)}]},
+        "uses": [],
+        "request": {"id": key.hex, "surface": "rest"},
+        "result": "succeeded",
+        "v": 1,
+        "salt": key.hex,
         "sealed": [{"subject": str(user), "commitment": "0" * 64}],
     }
     return Record(columns, canonical(told), b'{"%s":"%s"}' % (str(user).encode(), b"x" * 80))
