@@ -4,14 +4,14 @@ from audit.checkpoint import Checkpoint
 from audit.merkle import Edge, Span, consistency, extends, includes, inclusion, leaf_hash
 from audit.note import Note
 from server.repositories import audit_tree
+from tests.numbered import grow, newest
 from tests.world.world import World
 
 
 async def test_every_root_and_proof_is_read_from_what_is_kept(world: World) -> None:
     await grow(world, 700)
     reads = world.app.database.fetch
-    checkpoint = await audit_tree.latest_checkpoint(reads)
-    assert checkpoint is not None
+    checkpoint = await newest(world)
     size = checkpoint.size
     entries = [entry for first in range(0, size, 256) for entry in await audit_tree.leaves(reads, first, 256)]
     assert [entry.index for entry in entries] == list(range(size))
@@ -35,14 +35,3 @@ async def test_every_root_and_proof_is_read_from_what_is_kept(world: World) -> N
         [await audit_tree.root_of(reads, 256), (await audit_tree.span_hashes(reads, [Span(1, 1, 1)]))[0][0]],
         [entries[5].hash],
     ]
-
-
-async def grow(world: World, size: int) -> None:
-    """Let the log have at least so many records, all of them numbered."""
-    await world.sql(
-        "INSERT INTO audit_record (action_id, phase, at, action, result, principal, request_id, scope_type, leaf)"
-        " SELECT gen_random_uuid(), 'done', now(), 'x', 'succeeded', 'system:test', '', 'admin',"
-        " convert_to('{\"n\":' || n || '}', 'UTF8') FROM generate_series(1, $1) AS n",
-        size,
-    )
-    await world.app.sequencer.catch_up()

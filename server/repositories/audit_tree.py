@@ -73,15 +73,6 @@ class Leaf:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One record of an action; without an index it has not been numbered yet."""
-
-    phase: Phase
-    leaf: bytes
-    index: int | None
-
-
 def _of_its_witnesses(name: str) -> ColumnElement[Any]:
     """A column of a checkpoint's cosignatures, the earliest first."""
     theirs = select(audit_cosignatures.c[name]).where(audit_cosignatures.c.size == audit_checkpoints.c.size)
@@ -153,12 +144,7 @@ _LEAVES = Query(
 )
 _ID, _PHASE = bindparam("id", type_=Uuid), bindparam("phase", type_=Text)
 _INDEX = Query(select(audit_leaves.c.index).where(audit_leaves.c.action_id == _ID, audit_leaves.c.phase == _PHASE))
-_RECORDED = Query(
-    select(audit_record.c.phase, audit_record.c.leaf, audit_leaves.c.index)
-    .select_from(audit_record.outerjoin(audit_leaves, _same_record))
-    .where(audit_record.c.action_id == _ID)
-    .order_by(audit_record.c.at, audit_record.c.phase)
-)
+_INDEXES = Query(select(audit_leaves.c.phase, audit_leaves.c.index).where(audit_leaves.c.action_id == _ID))
 
 
 async def latest_checkpoint(reads: Reads) -> SignedCheckpoint | None:
@@ -231,11 +217,9 @@ async def index_of(reads: Reads, action_id: UUID, phase: Phase) -> int | None:
     return rows[0]["index"] if rows else None
 
 
-async def recorded(reads: Reads, action_id: UUID) -> list[Recorded]:
-    """All records of an action, in the order in which they were made, numbered or not."""
-    return [
-        Recorded(Phase(row["phase"]), row["leaf"], row["index"]) for row in await reads(_RECORDED, {"id": action_id})
-    ]
+async def indexes_of(reads: Reads, action_id: UUID) -> dict[Phase, int]:
+    """The indexes of all records of an action that have one."""
+    return {Phase(row["phase"]): row["index"] for row in await reads(_INDEXES, {"id": action_id})}
 
 
 async def leaves(reads: Reads, first: int, count: int) -> list[Leaf]:
