@@ -69,6 +69,8 @@ from server.settings import Settings
 from server.shadow import Shadow
 from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
+from server.tree_watch import TreeLate, TreeWatch
+from server.tree_watch import tell as tell_of_tree
 
 VERSION = "0.1.0"
 _PUBLISH = next(spec for spec in POLICY_SPECS if spec.operation == PUBLISH)
@@ -147,7 +149,7 @@ class Application:
             settings = self.settings
             memory, poll = FolderMemory(settings.data_dir), settings.policy_poll_seconds
             watch = FolderWatch(settings.policy_dir, self.policy, self.publish, self.metrics, poll, memory)
-            works.append(watch.run())
+            works += [watch.run(), TreeWatch(self.database, self.metrics).run()]
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield sweeper
@@ -333,8 +335,16 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 
+    async def tree() -> str:
+        try:
+            return await tell_of_tree(app.database)
+        except TreeLate as error:
+            raise Unready(str(error)) from error
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+
     return Health(
         {"serving": serving, "database": database, "audit": audit, "policy": policy},
-        {"invalidation_channel": channel, "policy_folder": folder},
+        {"invalidation_channel": channel, "policy_folder": folder, "audit_tree": tree},
         VERSION,
     )
