@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 
 from audit.checkpoint import Checkpoint
-from audit.merkle import HEIGHT, Edge, Node, edge_spans
+from audit.merkle import HEIGHT, WIDTH, Edge, Node, edge_spans
 from audit.note import Signer, signed
 from audit.writer import Connect
 
@@ -33,6 +33,10 @@ SILENCE_SECONDS = 2.5
 """A leader from whom the database has not heard for so long hangs: its connection is ended, and the lock with it."""
 BATCH = 2000
 """Records in one transaction."""
+RECALL_SECONDS = 60.0
+"""How often the leader looks whether a record stands where none can be left, as it does when it begins to lead."""
+RECALLED = 5000
+"""Of how many of the newest records it does so."""
 
 _LOCK = 0x74_72_65_65
 _LEAD = f"SELECT pg_try_advisory_lock({_LOCK})"
@@ -40,25 +44,40 @@ _END_HANGING_LEADER = f"""
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE locktype = 'advisory' AND classid = 0 AND objid = {_LOCK} AND objsubid = 1 AND granted
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND state <> 'active' AND clock_timestamp() - state_change > make_interval(secs => $1)
+    AND (state <> 'active' OR wait_event_type = 'Client')
+    AND clock_timestamp() - state_change > make_interval(secs => $1)
 """  # noqa: S608
 _ORIGIN = "SELECT origin FROM audit_log"
-_HEAD = "SELECT size, horizon::text AS horizon FROM audit_checkpoint ORDER BY size DESC LIMIT 1"
+_HEAD = """
+    SELECT size, horizon::text AS horizon, horizon > pg_snapshot_xmax(pg_current_snapshot()) AS ahead
+    FROM audit_checkpoint ORDER BY size DESC LIMIT 1
+"""
 _LEAVES = "SELECT hash FROM audit_leaf WHERE index >= $1 AND index < $1 + $2 ORDER BY index"
 _NODES = "SELECT hash FROM audit_node WHERE tile_level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index"
+_YET_TO_COME = "record.xid >= pg_snapshot_xmax(pg_current_snapshot())"
+_READY = "record.xid >= $1::text::xid8 AND record.xid < pg_snapshot_xmin(pg_current_snapshot())"
 # A record of a transaction that is yet to come, as the counter has it, was restored from elsewhere: it is committed.
-_NUMBER = """
+_RESTORED = f"$1::text IS NOT NULL AND (record.xid < pg_snapshot_xmin(pg_current_snapshot()) OR {_YET_TO_COME})"
+_NOT_NUMBERED = """
+    NOT EXISTS (SELECT FROM audit_leaf AS leaf WHERE leaf.action_id = record.action_id AND leaf.phase = record.phase)
+"""
+_LEFT_OUT = f"""
+    SELECT EXISTS (
+        SELECT FROM (
+            SELECT action_id, phase, xid FROM audit_record ORDER BY action_id DESC, phase DESC LIMIT {RECALLED}
+        ) AS record
+        WHERE (record.xid < $1::text::xid8 OR {_YET_TO_COME}) AND {_NOT_NUMBERED}
+    )
+"""  # noqa: S608
+
+
+def _number(which: str) -> str:
+    """Number what is meant and has no number: from horizon ``$1`` on, beginning with index ``$2``, at most ``$3``."""
+    return f"""
     WITH fresh AS (
         SELECT record.xid, record.action_id, record.phase, sha256('\\x00'::bytea || record.leaf) AS hash
         FROM audit_record AS record
-        WHERE record.xid >= $1::text::xid8
-        AND (
-            record.xid < pg_snapshot_xmin(pg_current_snapshot())
-            OR record.xid >= pg_snapshot_xmax(pg_current_snapshot())
-        )
-        AND NOT EXISTS (
-            SELECT FROM audit_leaf AS leaf WHERE leaf.action_id = record.action_id AND leaf.phase = record.phase
-        )
+        WHERE {which} AND {_NOT_NUMBERED}
         ORDER BY record.xid, record.action_id, record.phase COLLATE "C"
         LIMIT $3
     ), added AS (
@@ -67,10 +86,15 @@ _NUMBER = """
         FROM fresh
         RETURNING index, hash
     )
-    SELECT added.index, added.hash, last.xid::text AS last, pg_snapshot_xmin(pg_current_snapshot())::text AS horizon
+    SELECT added.index, added.hash,
+        least(last.xid, pg_snapshot_xmin(pg_current_snapshot()))::text AS last,
+        pg_snapshot_xmin(pg_current_snapshot())::text AS horizon
     FROM added, (SELECT xid FROM fresh ORDER BY xid DESC LIMIT 1) AS last
     ORDER BY added.index
-"""
+    """  # noqa: S608
+
+
+_NUMBER, _NUMBER_RESTORED = _number(_READY), _number(_RESTORED)
 _ADD_NODES = """
     INSERT INTO audit_node (tile_level, index, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 """
@@ -92,6 +116,9 @@ class Sequencer:
         self._meter = meter
         self._edge = Edge()
         self._connection: Connection | None = None
+        self._recall_at = 0.0
+        self._left_out = False
+        """Whether there are records that the counter of transactions does not lead to."""
         self.leads = False
         self._log = structlog.get_logger("chamberlain.sequencer")
 
@@ -147,17 +174,37 @@ class Sequencer:
         signers = await self._signers(connection, origin := await connection.fetchval(_ORIGIN))
         if not signers:
             return 0
-        rows = await connection.fetch(_NUMBER, horizon, size, BATCH)
+        await self._recall(connection, horizon, counter_went_back=bool(head and head["ahead"]))
+        rows = await connection.fetch(_NUMBER_RESTORED if self._left_out else _NUMBER, horizon, size, BATCH)
+        self._left_out &= len(rows) == BATCH
         if not rows:
             return 0
-        complete = [found for row in rows for found in self._edge.add(row["hash"])]
+        complete = await self._add(rows)
         await _add_nodes(connection, complete)
         checkpoint = Checkpoint(origin, self._edge.size, self._edge.root())
         # A full batch may have left records of its last transaction behind; what is numbered already is passed over.
+        # Nor does the horizon ever go beyond the counter: a restored record's transaction says nothing of this one.
         reached = rows[0]["last"] if len(rows) == BATCH else rows[0]["horizon"]
         note = str(signed(checkpoint.text(), signers))
         await connection.execute(_ADD_CHECKPOINT, checkpoint.size, checkpoint.root, note, reached)
         return len(rows)
+
+    async def _recall(self, connection: Connection, horizon: str, *, counter_went_back: bool) -> None:
+        """Look whether a record was left out: where the log was restored into another cluster, the counter of
+        transactions is another one, and what is new may stand below the horizon, or what is old above all that is."""
+        now = asyncio.get_running_loop().time()
+        if counter_went_back or now >= self._recall_at:
+            self._left_out |= await connection.fetchval(_LEFT_OUT, horizon)
+            self._recall_at = now + RECALL_SECONDS
+
+    async def _add(self, rows: Sequence[asyncpg.Record]) -> list[tuple[Node, bytes]]:
+        """Add leaves to the edge, a tile at a time: others of this worker wait for no more than that."""
+        complete: list[tuple[Node, bytes]] = []
+        for start in range(0, len(rows), WIDTH):
+            for row in rows[start : start + WIDTH]:
+                complete += self._edge.add(row["hash"])
+            await asyncio.sleep(0)
+        return complete
 
     async def _ready(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
@@ -166,7 +213,7 @@ class Sequencer:
         return self._connection
 
     def _step_down(self) -> None:
-        self.leads = False
+        self.leads, self._left_out, self._recall_at = False, False, 0.0
         self._edge = Edge()
         if self._connection is not None:
             with contextlib.suppress(Exception):

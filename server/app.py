@@ -29,7 +29,7 @@ from audit.redaction import Sealer
 from audit.sequencer import Sequencer
 from audit.writer import GroupCommitLog
 from server.folder_memory import FolderMemory
-from server.http import authzen_metadata, key_set, rest
+from server.http import authzen_metadata, key_set, log_tree, rest
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
@@ -58,6 +58,7 @@ from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
 from server.repositories.policies import active_digest
+from server.repositories.public_tree import PublicTree
 from server.repositories.subject_keys import SubjectKeys
 from server.repositories.unit import Unit, Units
 from server.services.catalogue import build
@@ -68,6 +69,8 @@ from server.settings import Settings
 from server.shadow import Shadow
 from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
+from server.tree_watch import TreeLate, TreeWatch
+from server.tree_watch import tell as tell_of_tree
 
 VERSION = "0.1.0"
 _PUBLISH = next(spec for spec in POLICY_SPECS if spec.operation == PUBLISH)
@@ -87,6 +90,7 @@ class Application:
     processor: Processor[Unit]
     log: GroupCommitLog
     sequencer: Sequencer
+    public_tree: PublicTree
     failures: AuthenticationLog
     units: Units
     ring: KeyRing
@@ -145,7 +149,7 @@ class Application:
             settings = self.settings
             memory, poll = FolderMemory(settings.data_dir), settings.policy_poll_seconds
             watch = FolderWatch(settings.policy_dir, self.policy, self.publish, self.metrics, poll, memory)
-            works.append(watch.run())
+            works += [watch.run(), TreeWatch(self.database, self.metrics).run()]
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield sweeper
@@ -221,6 +225,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             processor,
             log,
             sequencer,
+            PublicTree(database),
             AuthenticationLog(sealer, log, lane),
             units,
             ring,
@@ -279,6 +284,7 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         *described.routes(),
         key_set.route(app.directory),
         authzen_metadata.route(settings.public_url),
+        *log_tree.routes(app.public_tree),
         explorer,
     ]
     outer: ASGIApp = Paths([*ungoverned, *open_to_all, Mount("", app=authenticated)])
@@ -329,8 +335,16 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 
+    async def tree() -> str:
+        try:
+            return await tell_of_tree(app.database)
+        except TreeLate as error:
+            raise Unready(str(error)) from error
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+
     return Health(
         {"serving": serving, "database": database, "audit": audit, "policy": policy},
-        {"invalidation_channel": channel, "policy_folder": folder},
+        {"invalidation_channel": channel, "policy_folder": folder, "audit_tree": tree},
         VERSION,
     )

@@ -5,6 +5,7 @@ from functools import cache
 
 from actions.entities import (
     audit_key,
+    audit_proof,
     audit_record,
     domain,
     installation,
@@ -49,6 +50,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
+    *audit_proof.SPECS,
 )
 
 

@@ -243,6 +243,19 @@ class Metrics:
         self._sequencing = self._seconds(
             "audit_sequencing_duration_seconds", "Time to number and sign a batch of audit records, in seconds."
         )
+        self._tree_size = self._gauge(
+            "audit_tree_size", "Audit records that have an index and are covered by a checkpoint.", rule="max"
+        )
+        self._unsequenced = self._gauge(
+            "audit_unsequenced_records",
+            "Audit records that wait for their index; counted to 10,000.",
+            rule="max",
+        )
+        self._checkpoint_age = self._gauge(
+            "audit_checkpoint_age_seconds",
+            "Time since the newest checkpoint was signed, in seconds; it grows while nothing is recorded.",
+            rule="max",
+        )
         self._batch = self._histogram("audit_batch_size", "Audit records in one batch.", BATCHES)
         self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
         self._rejected = self._counter(
@@ -336,6 +349,12 @@ class Metrics:
         """One transaction of the sequencer: how long it took, how many records it numbered, how many there are."""
         self._sequenced().inc(records)
         self._sequencing().observe(seconds)
+
+    def audit_tree(self, size: int, waiting: int, signed_at: float) -> None:
+        """How large the log's tree is, how many records wait for it, and the monotonic time of its last checkpoint."""
+        self._tree_size().set(size)
+        self._unsequenced().set(waiting)
+        self._checkpoint_age().watch(lambda: time.monotonic() - signed_at)
 
     def audit_rejected(self) -> None:
         """A request was refused because it could not be recorded."""

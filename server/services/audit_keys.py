@@ -35,8 +35,13 @@ class AuditKeyService(Service[AuditKey]):
 
     async def rotate(self, unit: Unit, given: Given[Any]) -> BaseModel:
         await self._take_turns(unit)
+        succeeded = await self._keys.step_down(unit, datetime.now(UTC) + OVERLAP)
         row = await self._make(unit)
+        told = unit.outcome.changes
         self.repository.tell_created(unit, row)
+        unit.outcome.changes += told
+        if succeeded is not None:
+            unit.outcome.changes += (FieldChange("succeeds", None, str(succeeded["id"])),)
         return self.repository.item(unit, row)
 
     async def renew(self, unit: Unit, given: Given[Any]) -> BaseModel:
@@ -53,8 +58,6 @@ class AuditKeyService(Service[AuditKey]):
         await self._keys.take_turns(unit)
 
     async def _make(self, unit: Unit) -> Row:
-        if (succeeded := await self._keys.step_down(unit, datetime.now(UTC) + OVERLAP)) is not None:
-            unit.outcome.changes += (FieldChange("succeeds", None, str(succeeded["id"])),)
         key, private = new_id(), Ed25519PrivateKey.generate()
         signer = Signer(await self._keys.origin(unit), private)
         values = {
