@@ -29,7 +29,7 @@ from audit.redaction import Sealer
 from audit.sequencer import Sequencer
 from audit.writer import GroupCommitLog
 from server.folder_memory import FolderMemory
-from server.http import authzen_metadata, key_set, rest
+from server.http import authzen_metadata, key_set, log_tree, rest
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
@@ -58,6 +58,7 @@ from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
 from server.repositories.policies import active_digest
+from server.repositories.public_tree import PublicTree
 from server.repositories.subject_keys import SubjectKeys
 from server.repositories.unit import Unit, Units
 from server.services.catalogue import build
@@ -87,6 +88,7 @@ class Application:
     processor: Processor[Unit]
     log: GroupCommitLog
     sequencer: Sequencer
+    public_tree: PublicTree
     failures: AuthenticationLog
     units: Units
     ring: KeyRing
@@ -221,6 +223,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             processor,
             log,
             sequencer,
+            PublicTree(database),
             AuthenticationLog(sealer, log, lane),
             units,
             ring,
@@ -279,6 +282,7 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         *described.routes(),
         key_set.route(app.directory),
         authzen_metadata.route(settings.public_url),
+        *log_tree.routes(app.public_tree),
         explorer,
     ]
     outer: ASGIApp = Paths([*ungoverned, *open_to_all, Mount("", app=authenticated)])

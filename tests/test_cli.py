@@ -15,6 +15,8 @@ import pytest
 import structlog.testing
 
 from actions.authorization.source import read_folder
+from audit.note import Verifier
+from audit.proof import SUFFIX, Proof
 from server.embedded import EmbeddedPostgres, urls_of_running
 from server.settings import Settings, load
 from server.setup import account, prepare
@@ -430,6 +432,44 @@ def test_an_action_that_is_not_there_is_a_problem_with_1(server: Installation, c
         done = server.run("audit", "show", *arguments)
         assert (done.exit_code, done.stdout) == (1, "")
         assert json.loads(done.stderr)["status"] == 404
+
+
+def test_an_action_is_told_with_its_proof_and_who_vouches_for_it(server: Installation, change: dict[str, str]) -> None:
+    lines = server.run("audit", "show", change["update"]).stdout.splitlines()
+    place = next(place for place, line in enumerate(lines) if line.startswith("proof"))
+    assert re.fullmatch(r"proof    record \d+ of \d+ in chamberlain/[0-9a-f]{16}, checked here", lines[place].rstrip())
+    assert re.fullmatch(r" {9}signed by chamberlain/[0-9a-f]{16}, key [0-9a-f]{8}", lines[place + 1].rstrip())
+    within = server.run("audit", "show", change["update"], "--domain", "default").stdout
+    assert "proof" not in within
+
+
+def test_a_record_is_proven_by_a_file_that_needs_nobody(
+    server: Installation, change: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / f"update{SUFFIX}"
+    done = server.run("audit", "prove", change["update"], "-o", str(file))
+    assert (done.exit_code, done.stdout) == (0, "")
+    proof = Proof.read(file.read_bytes().decode())
+    assert proof.holds()
+    assert json.loads(proof.leaf)["id"] == change["update"]
+    assert re.match(rf"record {proof.index} of {proof.checkpoint.size} in ", done.stderr)
+    keys = server.run("audit", "keys")
+    assert (keys.exit_code, keys.stderr) == (0, "")
+    told = [Verifier.read(line) for line in keys.stdout.splitlines()]
+    assert [vouched.by for vouched in proof.note.vouched(told)] == told
+    shown = server.run("audit", "prove", change["update"])
+    assert json.loads(Proof.read(shown.stdout).leaf)["id"] == change["update"]
+
+
+def test_what_cannot_be_proven_is_a_problem_with_1(server: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "nothing"
+    done = server.run("audit", "prove", "01a2062f-e864-7466-8cc7-a775a97811ca", "-o", str(file))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert json.loads(done.stderr)["status"] == 404
+    assert not file.exists()
+    lost = server.run("audit", "prove", server.tail(1)[0]["id"], "-o", str(tmp_path / "no" / "where"))
+    assert lost.exit_code == 2
+    assert "cannot be written" in lost.stderr
 
 
 @pytest.mark.parametrize("form", ["table", "json"])

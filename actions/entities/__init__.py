@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from actions.entities import (
     audit_key,
+    audit_proof,
     audit_record,
     domain,
     installation,
@@ -48,6 +49,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
+    *audit_proof.SPECS,
 )
 
 

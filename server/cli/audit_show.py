@@ -1,6 +1,7 @@
 """``chamberlain audit show``: one action, told from its records as a person would want to hear it.
 
-What is told is what the server's answer says; nothing is looked up beside it but the catalogue's sentence.
+What is told is what the server's answer says; nothing is looked up beside it but the catalogue's sentence, and the
+proof that the log holds what is told.
 """
 
 import json
@@ -14,8 +15,10 @@ from rich.text import Text
 
 from actions.entities import ALL_SPECS
 from server.cli.api import Call, send, show_answer
-from server.cli.output import Format, plain_console, show_json, unsteered
+from server.cli.output import Format, Refused, plain_console, show_json, unsteered
+from server.cli.proofs import Checked, ask, checked, is_not_yet, vouching
 from server.cli.signing_client import Credentials
+from server.services.disclosure import told as told_of
 
 _RESULTS = {"succeeded": "green", "pending": "yellow", "unknown": "yellow"}
 _PHASES = {
@@ -45,19 +48,48 @@ def show(who: Credentials, action_id: str, domain: str | None, form: Format) -> 
         show_json(told)
         return 0
     console = plain_console()
+    proofs = None if domain is not None else _proofs(who, action_id)
     for place, record in enumerate(told["records"]):
         if place:
             console.print()
-        _print(console, record)
+        _print(console, record, [] if proofs is None else list(_proven(record, proofs)))
     return 0
 
 
-def _print(console: Console, record: Mapping[str, Any]) -> None:
+def _proofs(who: Credentials, action_id: str) -> Mapping[str, Checked] | str:
+    """The checked proofs of an action by phase, or why there are none."""
+    response = ask(who, action_id)
+    if is_not_yet(response):
+        return "not yet: it is in the log, and has no number there so far"
+    if not response.is_success:
+        return f"none: the server answers {response.status_code}"
+    try:
+        return {one.phase: one for one in checked(response.json())}
+    except Refused as error:
+        return f"NONE: {error}"
+
+
+def _proven(record: Mapping[str, Any], proofs: Mapping[str, Checked] | str) -> Iterator[Line]:
+    if isinstance(proofs, str):
+        yield "proof", _plain(proofs)
+        return
+    found = proofs.get(record["phase"])
+    shown = {name: value for name, value in record.items() if name != "personal"}
+    if found is None or told_of(found.proof.leaf).model_dump(mode="json") != shown:
+        yield "proof", Text("NONE: what is proven is not what is told here", "red")
+        return
+    checkpoint = found.proof.checkpoint
+    yield "proof", _plain(f"record {found.proof.index} of {checkpoint.size} in {checkpoint.origin}, checked here")
+    for vouched in found.vouched:
+        yield "proof", _plain(vouching(vouched))
+
+
+def _print(console: Console, record: Mapping[str, Any], proven: list[Line]) -> None:
     phase = "" if record["phase"] == "done" else f" ({record['phase']})"
     head = Text.assemble((unsteered(record["action"]), "bold"), "  ", _result(record["result"]), phase)
     console.print(head, soft_wrap=True)
     before = ""
-    for name, text in _lines(record):
+    for name, text in [*_lines(record), *proven]:
         label = "" if name == before else name
         console.print(Text.assemble((f"{unsteered(label):<{_LABEL}}", "dim"), text), soft_wrap=True)
         before = name

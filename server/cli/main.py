@@ -6,11 +6,13 @@ run at all. A person's mistake ends in one line on standard error, never in a tr
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from actions.vocabulary import ScopeType
+from audit.record import Phase
 from server.cli.exits import command_group, exits, settings_or_exit
 from server.cli.output import CannotRun, Format, show_credentials
 from server.cli.policy.group import policy
@@ -125,10 +127,11 @@ def audit_show(
     format: Annotated[Format, typer.Option(help="For a person, or JSON.")] = Format.TABLE,
     endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
 ) -> None:
-    """Tell everything that is recorded of one action.
+    """Tell everything that is recorded of one action, and prove it.
 
     It asks the server, as `chamberlain api` does and with the same credentials, which have to be an auditor's. What is
-    sealed is opened for them. A problem is printed on standard error, and the exit code is 1.
+    sealed is opened for them. That each record is in the log as it is told is checked here; a domain's auditor, who is
+    shown a part of it, is given no proof. A problem is printed on standard error, and the exit code is 1.
     """
     settings = settings_or_exit()
     from server.cli.api import credentials
@@ -136,6 +139,41 @@ def audit_show(
 
     with exits():
         code = show(credentials(settings.credentials_path, endpoint), id, domain, format)
+    raise typer.Exit(code)
+
+
+@audit.command("prove")
+def audit_prove(
+    id: Annotated[str, typer.Argument(help="The action's id, as `audit tail` and every record tell it.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output if unsaid.")] = None,
+    phase: Annotated[Phase | None, typer.Option(help="Which of its records, where it has several.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Write a file that proves by itself that a record is in the log (C2SP tlog-proof).
+
+    It holds the record's public part, its place in the log, and a signed checkpoint. It is checked before it is
+    written, with the keys that the server names; `audit verify` checks it with keys of your own.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_prove import prove
+
+    with exits():
+        code = prove(credentials(settings.credentials_path, endpoint), id, phase, output)
+    raise typer.Exit(code)
+
+
+@audit.command("keys")
+def audit_keys(
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Print the keys that the log is signed with, and those that it was: what to give to whoever checks it."""
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_prove import keys as show_keys
+
+    with exits():
+        code = show_keys(credentials(settings.credentials_path, endpoint))
     raise typer.Exit(code)
 
 

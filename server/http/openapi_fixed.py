@@ -235,6 +235,26 @@ _VERBOSE = {
     "schema": {"type": "string"},
 }
 
+
+def _tree(id: str, summary: str, answer: tuple[str, str, Schema], parameters: tuple[Schema, ...] = ()) -> Schema:
+    """A route of the audit log's tree: there may be nothing yet, or too many who ask."""
+    said = _plain(id, summary, {200: answer}, parameters)
+    more = {str(status): {"$ref": f"#/components/responses/{status}"} for status in (404, 503)}
+    return {**said, "responses": {**said["responses"], **more}}
+
+
+def _tile(*names: str) -> Schema:
+    parameters = tuple(
+        {"name": name, "in": "path", "required": True, "schema": _TEXT, "description": says}
+        for name, says in (
+            ("level", "0 for the hashes of leaves; each level above is that of full tiles of the one below."),
+            *((name, "The next part of `<N>[.p/<W>]`, as in `x001/x234/067` or `067.p/112`.") for name in names),
+        )
+    )
+    hashes = ("Its hashes, of 32 bytes each.", "application/octet-stream", {"type": "string", "format": "binary"})
+    return _tree(f"server_tile_{len(names)}", "A tile of the audit log's tree (C2SP tlog-tiles).", hashes, parameters)
+
+
 FIXED: Mapping[str, Schema] = {
     "GET /": _plain(
         "server_handshake",
@@ -267,6 +287,12 @@ FIXED: Mapping[str, Schema] = {
             )
         },
     ),
+    "GET /checkpoint": _tree(
+        "server_checkpoint",
+        "The newest checkpoint of the audit log, with all who vouch for it.",
+        ("A signed note (C2SP tlog-checkpoint).", "text/plain", _TEXT),
+    ),
+    **{f"GET /tile/{{level}}/{{{'}/{'.join(names)}}}": _tile(*names) for names in ("a", "ab", "abc", "abcd")},
     "GET /.well-known/authzen-configuration": _plain(
         "server_authzen",
         "Tell where the AuthZEN endpoints are.",

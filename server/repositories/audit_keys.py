@@ -27,6 +27,7 @@ _SIGNERS = Query(
     .where(_SIGNING, _HAS_SECRET)
     .order_by(audit_keys.c.created_at.desc(), audit_keys.c.id.desc())
 )
+_PUBLIC = Query(select(audit_keys.c.public_key).order_by(audit_keys.c.created_at, audit_keys.c.id))
 _LATEST = Query(
     select(audit_keys.c.id, audit_keys.c.created_at)
     .where(audit_keys.c.not_after.is_(None))
@@ -81,6 +82,11 @@ async def has_key_work(database: Database) -> bool:
     """Whether there is no key that signs, or one to put away."""
     row = await database.fetchrow(_WORK, {})
     return row is not None and bool(row["there"])
+
+
+async def public_keys(unit: Unit) -> list[str]:
+    """The public halves of all keys that the log was ever signed with, the oldest first, as people pass them on."""
+    return [row["public_key"] for row in await unit.read_all(_PUBLIC)]
 
 
 class AuditKeyRepository(Repository[AuditKey]):

@@ -39,6 +39,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.audit_keys import AuditKeyService
+from server.services.audit_proofs import AuditProofService
 from server.services.audit_records import AuditRecordService
 from server.services.authzen import AuthZenService
 from server.services.base import Service
@@ -113,6 +114,7 @@ def build(
         PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
+        AuditProofService(AuditRecordRepository()),
         declared=ALL_SPECS,
     )
 

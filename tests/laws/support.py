@@ -162,6 +162,9 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "Rollback": [{"reason": "to see what happens"}],
         "NewPolicy": [{"files": {"user.csv": "p, owner, user, user, get, allow\n"}}],
         "HistoryAsked": [{}],
+        "ProofAsked": [{}],
+        "Growth": [{"first": 1}],
+        "EntryRange": [{"first": 0}],
         "ShadowReason": [{"reason": "to see what would happen"}],
         "ShadowQuestion": [{}],
         "Authorization": [
