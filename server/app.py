@@ -69,6 +69,7 @@ from server.settings import Settings
 from server.shadow import Shadow
 from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
+from server.witnessing import Witnessing
 
 VERSION = "0.1.0"
 _PUBLISH = next(spec for spec in POLICY_SPECS if spec.operation == PUBLISH)
@@ -88,6 +89,7 @@ class Application:
     processor: Processor[Unit]
     log: GroupCommitLog
     sequencer: Sequencer
+    witnessing: Witnessing
     public_tree: PublicTree
     failures: AuthenticationLog
     units: Units
@@ -141,6 +143,7 @@ class Application:
             self.policy.follow(self.channel),
             self.shadow.follow(self.channel),
             self.sequencer.run(),
+            self.witnessing.run(),
             sweeper.run(),
         ]
         if housekeeper:
@@ -223,6 +226,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             processor,
             log,
             sequencer,
+            Witnessing(database, sequencer, settings.witnesses, metrics),
             PublicTree(database),
             AuthenticationLog(sealer, log, lane),
             units,
@@ -333,8 +337,19 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 
+    async def witnesses() -> str:
+        try:
+            return await app.witnessing.told()
+        except ValueError as error:
+            raise Unready(str(error)) from error
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+
+    notes = {"invalidation_channel": channel, "policy_folder": folder}
+    if app.settings.audit_witnesses:
+        notes["audit_witnesses"] = witnesses
     return Health(
         {"serving": serving, "database": database, "audit": audit, "policy": policy},
-        {"invalidation_channel": channel, "policy_folder": folder},
+        notes,
         VERSION,
     )
