@@ -1,15 +1,13 @@
 """Check an export of the audit log, or the proof of one record, and believe nobody but the keys that you bring.
 
-    python verify.py export FOLDER --key KEY [--witness KEY]... [--checkpoint FILE]...
+    python verify.py export FOLDER --key KEY [--witness KEY]... [--checkpoint FILE]... [--dropped]
     python verify.py proof FILE --key KEY [--witness KEY]...
 
 The log is a list. The hash of each record goes into a Merkle tree (RFC 6962), and the log's key signs the size and the
-root of that tree: a checkpoint. A witness, who is somebody else, signs a checkpoint only if it goes on from what the
-witness has signed before. So all hashes are computed anew here, from the bytes of the records, and are to come to the
-roots that were signed. Nothing else that an export says of itself is believed.
-
-It ends with 0 if all holds, with 1 and the first index where something is wrong, with 2 if it could not check. It holds
-a line in memory at a time; the marks by which it finds a record that stands twice go to 256 heaps, temporary files.
+root of that tree: a checkpoint. A witness, who is somebody else, signs only what goes on from what it signed before. So
+all hashes are computed anew here, from the bytes of the records, and are to come to the roots that were signed. It ends
+with 0 if all holds, with 1 and the first index where something is wrong, with 2 if it could not check. It holds a line
+in memory at a time; the marks by which it finds a record that stands twice go to 256 heaps, temporary files.
 """
 
 import argparse
@@ -33,13 +31,13 @@ LONGEST = 16 * 1024 * 1024  # bytes of a line; no record is nearly as long
 LOG, WITNESS = 1, 4  # kinds of keys: a log's own (C2SP signed-note), a witness's (C2SP tlog-cosignature)
 PHASES = ("done", "intent", "outcome", "opened", "closed", "settled")
 RECORD = {"v": int, "id": str, "phase": str, "at": str, "action": str, "result": str, "principal": dict, "salt": str}
-CHECKPOINT = r"\A((.+)\n(0|[1-9][0-9]{0,17})\n(.+)\n(?:.+\n)*)\n((?:\u2014 [^ \n]+ [^ \n]+\n)+)\Z"
-PROOF = r"\Ac2sp\.org/tlog-proof@v1\nextra (.+)\nindex (0|[1-9][0-9]{0,17})\n((?:.+\n)*)\n((?s:.+))\Z"
+CHECKPOINT = r"\A((.+)\n(0|[1-9][0-9]{0,17})\n([+/0-9A-Za-z]{43}=)\n(?:.+\n)*)\n((?:\u2014 [^ \n]+ [^ \n]+\n)+)\Z"
+PROOF = r"\Ac2sp\.org/tlog-proof@v1\nextra (.+)\nindex (0|[1-9][0-9]{0,17})\n((?:[+/0-9A-Za-z]{43}=\n)*)\n((?s:.+))\Z"
 FLOAT = f"float {uuid4()} "
 ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 Key = tuple[str, bytes, int, bytes]  # name, id, kind, and the public key itself
-Keys = Sequence[Key]
-Progress = Callable[[int, int], object]  # hears how many records of how many are done
+Trust = tuple[Sequence[Key], Sequence[Key]]  # the log's; and witnesses', of whom one has to vouch if any are there
+Progress = Callable[[int, int], object] | None  # hears how many records of how many are done
 
 
 class Wrong(Exception):
@@ -120,13 +118,13 @@ class Checkpoint(NamedTuple):
     @classmethod
     def read(cls, note: str, what: str) -> "Checkpoint":
         try:
-            [(text, origin, size, root, below)] = re.findall(CHECKPOINT, note)
+            [(text, origin, size, root, below)] = re.findall(CHECKPOINT, note.encode().decode())
             signatures = [(name, _base64(told)) for name, told in re.findall("\u2014 ([^ \n]+) (.+)\n", below)]
-            return cls(what, text, origin, int(size), _base64(root, 32), signatures)
+            return cls(what, text, origin, int(size), _base64(root), signatures)
         except ValueError:
             raise Wrong(f"{what} is not written as one: a name, a size, a root, a gap, and signatures") from None
 
-    def vouched(self, keys: Keys) -> list[str]:
+    def vouched(self, keys: Sequence[Key]) -> list[str]:
         """Which of the keys have signed it and, if they are witnesses, when. Raises ``Wrong`` for a false signature."""
         found = []
         for (name, key_id, kind, public), told in [(key, told) for told in self.signatures for key in keys]:
@@ -141,7 +139,7 @@ class Checkpoint(NamedTuple):
                 found.append(f"signed by {name} (key {key_id.hex()}){when}")
         return found
 
-    def trusted(self, keys: Keys, witnesses: Keys = ()) -> list[str]:
+    def trusted(self, keys: Sequence[Key], witnesses: Sequence[Key] = ()) -> list[str]:
         """Who vouches for it. Raises ``Wrong`` if nobody does who has to."""
         signed, cosigned = self.vouched([key for key in keys if key[0] == self.origin]), self.vouched(witnesses)
         if not signed:
@@ -151,10 +149,9 @@ class Checkpoint(NamedTuple):
         return signed + cosigned
 
 
-def _base64(text: str, length: int | None = None) -> bytes:
-    found = b64decode(text, validate=True)
-    if b64encode(found).decode() != text or length not in (None, len(found)):  # there is one way to write it
-        raise ValueError("it is no base64 of the right length")
+def _base64(text: str) -> bytes:
+    if b64encode(found := b64decode(text, validate=True)).decode() != text:  # there is one way to write it
+        raise ValueError("it is no base64")
     return found
 
 
@@ -193,25 +190,25 @@ def _manifest(folder: Path) -> dict[str, Any]:
         told["paths"] = {file["kind"]: folder / Path(file["name"]).name for file in told["files"]}
         fits = 0 <= told["first"] <= told["end"] <= final.size and told["first"].bit_count() == len(told["before"])
         fits = fits and told["format"] == 1 and told["origin"] == final.origin and "leaves" in told["paths"]
-        missing = [path.name for path in told["paths"].values() if not path.is_file()]
+        missing = [f"{path.name} is missing" for path in told["paths"].values() if not path.is_file()]
         if fits and not missing:
             return told
-        fault = f"{missing[0]} is missing" if missing else "range, hashes, checkpoint and files do not fit together"
+        fault = [*missing, "range, hashes, checkpoint and files do not fit together"][0]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         fault = f"{type(error).__name__}: {error}"
     raise Wrong(f"manifest.json in {folder} is damaged: {fault}")
 
 
 def export(
-    folder: Path, keys: Keys, witnesses: Keys = (), older: Sequence[Checkpoint] = (), progress: Progress | None = None
+    folder: Path, trust: Trust, older: Sequence[Checkpoint] = (), dropped: bool = False, progress: Progress = None
 ) -> list[str]:
-    """Check all of an export and say what holds, a line each. Raises ``Wrong``, and ``ValueError`` if a checkpoint in
-    ``older`` lies outside of it."""
+    """Check all of an export and say what holds, a line each. ``dropped``: records may be there by their hash alone.
+    Raises ``Wrong``, and ``ValueError`` if a checkpoint in ``older`` lies outside of the export."""
     told = _manifest(folder)
     final, first, end, paths = told["final"], told["first"], told["end"], told["paths"]
-    said, known = final.trusted(keys, witnesses), sum(bool(one.vouched(keys)) for one in told["passed"])
+    said, known = final.trusted(*trust), sum(bool(one.vouched(trust[0])) for one in told["passed"])
     for one in older:
-        one.trusted(keys)
+        one.trusted(trust[0])
         if one.origin != final.origin or not (first <= one.size <= end or one.size == final.size):
             held = f"but this export can be held to {first} to {end} records of {final.origin}, or to {final.size}"
             raise ValueError(f"{one.what} covers {one.size} of {one.origin}, {held}: get one that reaches it")
@@ -221,31 +218,33 @@ def export(
         heaps = [stack.enter_context(SpooledTemporaryFile(1 << 16)) for _ in range(256)]
         lines = stack.enter_context(paths["leaves"].open("rb"))
         hashes = stack.enter_context(paths["hashes"].open("rb")) if "hashes" in paths else None
-        while True:
-            while marks and marks[-1].size <= tree.size:
+        for index in range(first, end + 1):
+            while marks and marks[-1].size <= index:
                 one = marks.pop()
-                if (one.size, one.root) != (tree.size, tree.root()):
+                if (one.size, one.root) != (index, tree.root()):
                     raise Wrong(f"index {sure} to {one.size - 1}: here is something else than was signed in {one.what}")
                 sure = one.size
-            if (index := tree.size) == end:
+            if index == end:
                 break
             hashed, mark = _line(lines, index)
             if hashes and hashes.read(32) != hashed:
                 raise Wrong(f"index {index}: the record does not have the hash that {paths['hashes'].name} tells")
             if mark:
                 heaps[mark[0]].write(mark[1:17] + index.to_bytes(8, "big"))
+            elif not dropped:
+                raise Wrong(f"index {index}: only the record's hash is there. If its time was over, say --dropped")
             gone += not mark
             tree.add(hashed)
             if progress:
-                progress(tree.size - first, end - first)
+                progress(index + 1 - first, end - first)
         if lines.read(1) or (hashes and hashes.read(1)):
             raise Wrong(f"index {end}: there is more than the {end - first} records that manifest.json tells of")
         for heap in heaps:
             seen: dict[bytes, bytes] = {}
             heap.seek(0)
             while entry := heap.read(24):
-                if (before := seen.setdefault(entry[:16], entry[16:])) != entry[16:]:
-                    place, index = int.from_bytes(before, "big"), int.from_bytes(entry[16:], "big")
+                before, index = seen.setdefault(entry[:16], entry[16:]), int.from_bytes(entry[16:], "big")
+                if (place := int.from_bytes(before, "big")) != index:
                     raise Wrong(f"index {index}: the record of index {place} stands here again, by its id and phase")
     for one in marks:
         way, root = list(told["consistency"]), tree.root()
@@ -262,15 +261,15 @@ def export(
     return [f"index {first} to {end - 1} of {final.origin}: all {end - first} records are as they were signed", *said]
 
 
-def proof(path: Path, keys: Keys, witnesses: Keys = ()) -> list[str]:
+def proof(path: Path, trust: Trust) -> list[str]:
     """Check the proof of one record (C2SP tlog-proof) and say what holds. Raises ``Wrong``."""
     try:
         [(extra, place, hashes, note)] = re.findall(PROOF, path.read_bytes().decode())
-        leaf, index, way = _base64(extra), int(place), [_base64(text, 32) for text in hashes.split("\n")[:-1]]
+        leaf, index, way = _base64(extra), int(place), [_base64(text) for text in hashes.split("\n")[:-1]]
     except ValueError:
         raise Wrong(f"{path.name} is no proof: a first line, the record, its index, hashes, a checkpoint") from None
     signed = Checkpoint.read(note, f"the checkpoint in {path.name}")
-    said = signed.trusted(keys, witnesses)
+    said = signed.trusted(*trust)
     if index >= signed.size or root_over(leaf_hash(leaf), index, signed.size, way) != signed.root or way:
         raise Wrong(f"index {index}: the record is not the one that stands there by the root of {signed.what}")
     record(leaf, index)
@@ -283,11 +282,12 @@ def main() -> int:
     parser.add_argument("path", type=Path)
     for option in ("--key", "--witness", "--checkpoint"):
         parser.add_argument(option, action="append", default=[], help="may be given more than once")
+    parser.add_argument("--dropped", action="store_true", help="records may be there by their hash alone")
     given = parser.parse_args()
     try:
         trust = [read_key(key, LOG) for key in given.key], [read_key(key, WITNESS) for key in given.witness]
         older = [Checkpoint.read(Path(name).read_text(), f"the checkpoint in {name}") for name in given.checkpoint]
-        said = export(given.path, *trust, older) if given.what == "export" else proof(given.path, *trust)
+        said = export(given.path, trust, older, given.dropped) if given.what == "export" else proof(given.path, trust)
     except (Wrong, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1 if isinstance(error, Wrong) else 2

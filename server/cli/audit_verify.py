@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from audit.merkle import HEIGHT, WIDTH, Edge
-from audit.verify import LOG, WITNESS, Checkpoint, Key, Wrong, export, proof, read_key
+from audit.verify import LOG, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key
 from server.cli.api import Call, send
 from server.cli.output import CannotRun, Refused, unsteered
 from server.cli.signing_client import Credentials
@@ -36,6 +36,7 @@ def verify(
     witnesses: Sequence[str],
     checkpoints: Sequence[Path],
     remember: Path | None,
+    dropped: bool,
 ) -> None:
     """Print what holds. Raises ``Refused`` with what does not, and ``CannotRun``."""
     if (path is None) == (who is None):
@@ -43,17 +44,17 @@ def verify(
     if remember is not None and who is None:
         raise CannotRun("--remember goes with --server")
     try:
-        trusted = [read_key(key, LOG) for key in keys], [read_key(key, WITNESS) for key in witnesses]
+        trust = [read_key(key, LOG) for key in keys], [read_key(key, WITNESS) for key in witnesses]
         older = [_kept(file) for file in checkpoints]
         if who is not None:
-            said = _live(who(), *trusted, older, remember)
+            said = _live(who(), trust, older, dropped, remember)
         elif path is not None and path.is_dir():
             with _bar("checking") as told:
-                said = export(path, *trusted, older, told)
+                said = export(path, trust, older, dropped, told)
         elif path is not None:
             if older:
                 raise CannotRun("--checkpoint goes with an export or with --server")
-            said = proof(path, *trusted)
+            said = proof(path, trust)
     except Wrong as wrong:
         raise Refused(unsteered(str(wrong))) from None
     except OSError as error:
@@ -68,9 +69,7 @@ def _kept(file: Path) -> Checkpoint:
     return Checkpoint.read(file.read_text(), f"the checkpoint in {file}")
 
 
-def _live(
-    who: Credentials, keys: Sequence[Key], witnesses: Sequence[Key], older: list[Checkpoint], remember: Path | None
-) -> list[str]:
+def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool, remember: Path | None) -> list[str]:
     if remember is not None and remember.exists():
         older = [*older, _kept(remember)]
     # A proxy that the environment names is for other machines than this one.
@@ -81,18 +80,16 @@ def _live(
     ):
         folder, note = Path(made), _fetched(public, "/checkpoint").decode()
         newest = Checkpoint.read(note, "the checkpoint of the server")
-        newest.trusted(keys, witnesses)
+        newest.trusted(*trust)
         for one in older:
             if one.origin == newest.origin and one.size > newest.size:
-                one.trusted(keys)
-                raise Wrong(
-                    f"index {newest.size}: the log ends here, but {one.what} says that it had {one.size} records: it was "
-                    "rolled back"
-                )
-        with _bar("fetching") as told:
-            _export_of(who, public, note, newest, folder, told)
-        with _bar("checking") as told:
-            said = export(folder, keys, witnesses, older, told)
+                one.trusted(trust[0])
+                told = f"{one.what} says that it had {one.size} records"
+                raise Wrong(f"index {newest.size}: the log ends here, but {told}: it was rolled back")
+        with _bar("fetching") as bar:
+            _export_of(who, public, note, newest, folder, bar)
+        with _bar("checking") as bar:
+            said = export(folder, trust, older, dropped, bar)
     if remember is not None:
         write_durably(remember, note.encode())
     return said

@@ -207,6 +207,7 @@ def audit_verify(
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A file with an older checkpoint that you kept.")
     ] = None,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Records may be there by their hash alone.")] = False,
     remember: Annotated[Path | None, typer.Option(help="Keep the checkpoint here, for next time.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
 ) -> None:
@@ -214,7 +215,7 @@ def audit_verify(
 
     All hashes are computed anew and held to the signed checkpoint, and to every older one that is given. It ends with 1
     and the first index where something is wrong. For the live server it needs an auditor's credentials, as `chamberlain
-    api` does. The same checks, in one file that can be read whole and needs nothing else of this program: audit/verify.py.
+    api` does. audit/verify.py makes the same checks by itself, to be read whole and run without this program.
     """
     settings = settings_or_exit()
     from server.cli.api import credentials
@@ -222,7 +223,7 @@ def audit_verify(
 
     with exits():
         who = (lambda: credentials(settings.credentials_path, endpoint)) if server else None
-        verify(path, who, key or (), witness or (), checkpoint or (), remember)
+        verify(path, who, key or (), witness or (), checkpoint or (), remember, dropped)
 
 
 @witness.command("keygen")
