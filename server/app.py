@@ -71,6 +71,7 @@ from server.sweeper import Sweeper, Uses
 from server.tokens import Terms
 from server.tree_watch import TreeLate, TreeWatch
 from server.tree_watch import tell as tell_of_tree
+from server.witnessing import Witnessing
 
 VERSION = "0.1.0"
 _PUBLISH = next(spec for spec in POLICY_SPECS if spec.operation == PUBLISH)
@@ -90,6 +91,7 @@ class Application:
     processor: Processor[Unit]
     log: GroupCommitLog
     sequencer: Sequencer
+    witnessing: Witnessing
     public_tree: PublicTree
     failures: AuthenticationLog
     units: Units
@@ -143,6 +145,7 @@ class Application:
             self.policy.follow(self.channel),
             self.shadow.follow(self.channel),
             self.sequencer.run(),
+            self.witnessing.run(),
             sweeper.run(),
         ]
         if housekeeper:
@@ -225,6 +228,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             processor,
             log,
             sequencer,
+            Witnessing(database, sequencer, settings.witnesses, metrics),
             PublicTree(database),
             AuthenticationLog(sealer, log, lane),
             units,
@@ -343,8 +347,19 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 
+    async def witnesses() -> str:
+        try:
+            return await app.witnessing.told()
+        except ValueError as error:
+            raise Unready(str(error)) from error
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+
+    notes = {"invalidation_channel": channel, "policy_folder": folder, "audit_tree": tree}
+    if app.settings.audit_witnesses:
+        notes["audit_witnesses"] = witnesses
     return Health(
         {"serving": serving, "database": database, "audit": audit, "policy": policy},
-        {"invalidation_channel": channel, "policy_folder": folder, "audit_tree": tree},
+        notes,
         VERSION,
     )

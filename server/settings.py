@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from actions.authorization.signing import TrustedKeys
+from server.witness_address import WitnessAddress, read_witnesses
 
 PREFIX = "CHAMBERLAIN_"
 CONFIG = "CHAMBERLAIN_CONFIG"
@@ -64,6 +65,14 @@ def _readable_keys(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 PublicKeys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_readable_keys)]
+
+
+def _usable_witnesses(texts: tuple[str, ...]) -> tuple[str, ...]:
+    read_witnesses(texts)
+    return texts
+
+
+Witnesses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_usable_witnesses)]
 
 
 class SettingsError(Exception):
@@ -159,6 +168,16 @@ class Settings(BaseSettings):
         description="Whose signatures on a policy count, as name:base64 with spaces between them; unset: a policy "
         "need not be signed.",
     )
+
+    audit_witnesses: Witnesses = Field(
+        default=(),
+        description="Who cosigns the audit log's checkpoints, as key@URL with spaces between them; unset: nobody does, "
+        "and a rollback or a fork of the whole database shows to nobody.",
+    )
+
+    @property
+    def witnesses(self) -> tuple[WitnessAddress, ...]:
+        return read_witnesses(self.audit_witnesses)
 
     @property
     def trusted_keys(self) -> TrustedKeys:

@@ -22,9 +22,11 @@ app = command_group(
 )
 audit = command_group("The audit log.")
 keys = command_group("The key ring: what secrets at rest are sealed with.")
+witness = command_group("A witness of audit logs. It runs elsewhere than the server, in somebody else's hands.")
 app.add_typer(policy, name="policy")
 app.add_typer(audit, name="audit")
 app.add_typer(keys, name="keys")
+app.add_typer(witness, name="witness")
 
 
 @app.callback()
@@ -194,6 +196,60 @@ def recover(username: Annotated[str, typer.Argument(help="Whom to give a way bac
         f"{settings.credentials_path}:"
     )
     show_credentials(settings.credentials_path)
+
+
+@audit.command("verify")
+def audit_verify(
+    path: Annotated[Path | None, typer.Argument(help="The folder of an export, or the file of a proof.")] = None,
+    server: Annotated[bool, typer.Option("--server", help="Check the live server, all of it.")] = False,
+    key: Annotated[list[str] | None, typer.Option(help="A key of the log, name+id+base64, from elsewhere.")] = None,
+    witness: Annotated[list[str] | None, typer.Option(help="A witness's key; one of them has to vouch.")] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A file with an older checkpoint that you kept.")
+    ] = None,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Records may be there by their hash alone.")] = False,
+    remember: Annotated[Path | None, typer.Option(help="Keep the checkpoint here, for next time.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Check the audit log, and trust nobody but the keys that you bring.
+
+    All hashes are computed anew and held to the signed checkpoint, and to every older one that is given. It ends with 1
+    and the first index where something is wrong. For the live server it needs an auditor's credentials, as `chamberlain
+    api` does. audit/verify.py makes the same checks by itself, to be read whole and run without this program.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_verify import verify
+
+    with exits():
+        who = (lambda: credentials(settings.credentials_path, endpoint)) if server else None
+        verify(path, who, key or (), witness or (), checkpoint or (), remember, dropped)
+
+
+@witness.command("keygen")
+def witness_keygen(
+    name: Annotated[str, typer.Argument(help="The witness's name, like witness.example.org/1.")],
+    file: Annotated[Path, typer.Argument(help="Where its private key goes; beside it, what it has seen.")],
+) -> None:
+    """Make a witness: prints its public key, for the server's CHAMBERLAIN_AUDIT_WITNESSES and for whoever checks."""
+    from server.cli.witness import keygen
+
+    with exits():
+        keygen(name, file)
+
+
+@witness.command("serve")
+def witness_serve(
+    file: Annotated[Path, typer.Argument(help="Its private key, from `chamberlain witness keygen`.")],
+    log: Annotated[list[str], typer.Option(help="A key of a log that it watches; again for another.")],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0: any that is free.")] = 8091,
+) -> None:
+    """Cosign the checkpoints of logs, each only if it goes on from the one before (C2SP tlog-witness)."""
+    from server.cli.witness import serve
+
+    with exits():
+        serve(file, log, host, port)
 
 
 @keys.command("rotate")

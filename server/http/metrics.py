@@ -256,6 +256,17 @@ class Metrics:
             "Time since the newest checkpoint was signed, in seconds; it grows while nothing is recorded.",
             rule="max",
         )
+        self._witness_age = self._gauge(
+            "audit_witness_age_seconds",
+            "Time since a witness last vouched for the newest checkpoint, told by the worker that asks it, in seconds.",
+            "witness",
+            rule="min",
+        )
+        self._witness_conflicts = self._counter(
+            "audit_witness_conflicts_total",
+            "Times that a witness began to refuse because the log did not go on from what it had seen.",
+            "witness",
+        )
         self._batch = self._histogram("audit_batch_size", "Audit records in one batch.", BATCHES)
         self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
         self._rejected = self._counter(
@@ -355,6 +366,18 @@ class Metrics:
         self._tree_size().set(size)
         self._unsequenced().set(waiting)
         self._checkpoint_age().watch(lambda: time.monotonic() - signed_at)
+
+    def audit_witnessed(self, witness: str, age: float) -> None:
+        """``witness`` is the name of its key; ``age`` the number of seconds since it last vouched for the log."""
+        self._witness_age(witness).set(age)
+
+    def audit_witness_conflict(self, witness: str) -> None:
+        """A witness began to refuse because of what it had seen of this log before."""
+        self._witness_conflicts(witness).inc()
+
+    def audit_unwitnessed(self) -> None:
+        """This worker asks witnesses no more; another does."""
+        self._witness_age.clear()
 
     def audit_rejected(self) -> None:
         """A request was refused because it could not be recorded."""

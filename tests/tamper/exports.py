@@ -1,0 +1,166 @@
+"""Exports of the log for tests: made of rows of the database, or of leaves that were made up."""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from audit.checkpoint import Checkpoint
+from audit.merkle import Edge, Node, consistency, folded, inclusion, joined, leaf_hash, subtrees
+from audit.note import Kind, Note, Signer, signed
+from audit.record import canonical, new_id
+from audit.verify import LOG, WITNESS, Key, Trust, read_key
+from tests.world.world import World
+
+LOGGER = Signer("chamberlain/test", Ed25519PrivateKey.from_private_bytes(b"a log" + bytes(27)))
+WITNESSER = Signer("witness.test/1", Ed25519PrivateKey.from_private_bytes(b"a witness" + bytes(23)), Kind.COSIGNATURE)
+SEEN_AT = 1_763_890_000
+
+
+def trust(*signers: Signer) -> Trust:
+    """Belief in these keys."""
+    keys: dict[int, list[Key]] = {LOG: [], WITNESS: []}
+    for signer in signers:
+        keys[signer.kind].append(read_key(str(signer.verifier), signer.kind))
+    return keys[LOG], keys[WITNESS]
+
+
+def made_up(count: int, **more: Any) -> list[bytes]:
+    """Leaves of that many records."""
+    return [
+        canonical(
+            {
+                "v": 1,
+                "id": str(new_id()),
+                "phase": "done",
+                "at": f"2026-11-23T05:44:{number % 60:02}.912375Z",
+                "action": "domain_update_user",
+                "result": "succeeded",
+                "principal": {"kind": "user", "name": 'user:Zoë \u2028 "quoted" \\ \x1f'},
+                "salt": f"{number:032x}",
+                "sealed": [],
+                **more,
+            }
+        )
+        for number in range(count)
+    ]
+
+
+def vouched(size: int, root: bytes, *signers: Signer) -> str:
+    """A signed checkpoint, as text."""
+    text = Checkpoint(LOGGER.name, size, root).text()
+    return str(Note(text, tuple(signer.sign(text, SEEN_AT) for signer in signers)))
+
+
+def node_of(hashes: Sequence[bytes], node: Node) -> bytes:
+    return folded(hashes[node.place << node.level : (node.place + 1) << node.level])
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    return joined([node_of(hashes, node) for node in subtrees(0, len(hashes))])
+
+
+def write_export(
+    folder: Path,
+    leaves: Sequence[bytes | None],
+    hashes: Sequence[bytes],
+    checkpoint: str,
+    *,
+    first: int = 0,
+    end: int | None = None,
+    passed: Sequence[str] = (),
+    also: dict[str, bytes] | None = None,
+) -> Path:
+    """Write the export of ``[first, end)`` of a log, all of whose leaf hashes are given; a leaf that is None was
+    dropped. ``also`` are further files, by name."""
+    end = len(leaves) if end is None else end
+    folder.mkdir()
+    size = int(checkpoint.split("\n")[1])
+    told = [
+        json.dumps(hashed.hex()).encode() if leaf is None else leaf
+        for leaf, hashed in zip(leaves[first:end], hashes[first:end], strict=True)
+    ]
+    contents = {"records.jsonl": b"".join(line + b"\n" for line in told), "hashes.bin": b"".join(hashes[first:end])}
+    kinds = {"records.jsonl": "leaves", "hashes.bin": "hashes"}
+    files = []
+    for name, content in {**contents, **(also or {})}.items():
+        (folder / name).write_bytes(content)
+        kind = kinds.get(name) or name.rpartition(".")[2]
+        entry = {"name": name, "kind": kind, "records": end - first, "bytes": len(content)}
+        files.append({**entry, "sha256": sha256(content).hexdigest()})
+    way = consistency(end, size) if 0 < end < size else []
+    manifest = {
+        "format": 1,
+        "origin": checkpoint.partition("\n")[0],
+        "first": first,
+        "end": end,
+        "asked": {},
+        "made_at": "2026-11-23T05:44:41.912375Z",
+        "checkpoint": checkpoint,
+        "before": [node_of(hashes, node).hex() for node in subtrees(0, first)],
+        "consistency": [joined([node_of(hashes, node) for node in nodes]).hex() for nodes in way],
+        "checkpoints": list(passed),
+        "keys": [str(LOGGER.verifier)],
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1))
+    return folder
+
+
+def export_of(folder: Path, count: int, **options: Any) -> Path:
+    """The export of a made-up log of that many records, cosigned, with a checkpoint at each seventh."""
+    leaves = options.pop("leaves", None) or made_up(count)
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    first, end = options.get("first", 0), options.get("end", count)
+    passed = [vouched(at, root_of(hashes[:at]), LOGGER) for at in range(7, count, 7) if first < at <= end]
+    checkpoint = vouched(count, root_of(hashes), LOGGER, WITNESSER)
+    return write_export(folder, leaves, hashes, checkpoint, passed=passed, **options)
+
+
+def proof_of(path: Path, leaves: Sequence[bytes], index: int, checkpoint: str) -> Path:
+    """The proof file of one record."""
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    way = [joined([node_of(hashes, node) for node in nodes]) for nodes in inclusion(index, len(leaves))]
+    lines = "".join(f"{b64encode(hashed).decode()}\n" for hashed in way)
+    extra = b64encode(leaves[index]).decode()
+    path.write_text(f"c2sp.org/tlog-proof@v1\nextra {extra}\nindex {index}\n{lines}\n{checkpoint}")
+    return path
+
+
+async def exported(world: World, folder: Path) -> Path:
+    """All of a world's log, under its newest checkpoint, as the tables have it, whether they agree or not."""
+    rows = await world.sql(
+        "SELECT leaf, hash FROM audit_leaf LEFT JOIN audit_record USING (action_id, phase) ORDER BY index"
+    )
+    checkpoints = await world.sql("SELECT size, note FROM audit_checkpoint ORDER BY size")
+    lines = await world.sql("SELECT line FROM audit_cosignature WHERE size = $1", checkpoints[-1]["size"])
+    newest = checkpoints[-1]["note"] + "".join(row["line"] for row in lines)
+    return write_export(
+        folder,
+        [row["leaf"] for row in rows],
+        [row["hash"] for row in rows],
+        newest,
+        end=checkpoints[-1]["size"],
+        passed=[row["note"] for row in checkpoints],
+    )
+
+
+async def log_key(world: World) -> Key:
+    """The key of a world's log, as a reviewer has it."""
+    return read_key((await world.sql("SELECT public_key FROM audit_key"))[0]["public_key"], LOG)
+
+
+def resigned(checkpoint: Checkpoint, *signers: Signer) -> str:
+    return str(signed(checkpoint.text(), signers))
+
+
+def rebuilt(hashes: Sequence[bytes]) -> tuple[list[tuple[Node, bytes]], bytes]:
+    """The kept nodes above the leaves, and the root, of a tree over these."""
+    edge, nodes = Edge(), []
+    for hashed in hashes:
+        nodes += edge.add(hashed)
+    return nodes, edge.root()
