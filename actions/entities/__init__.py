@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from actions.entities import (
     audit_key,
     audit_record,
+    audit_watch,
     domain,
     installation,
     keypair,
@@ -48,6 +49,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
+    *audit_watch.SPECS,
 )
 
 

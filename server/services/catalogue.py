@@ -140,6 +140,8 @@ def _offer_faults(offer: Offer[Unit]) -> Iterator[str]:
     for name, use in offer.spec.uses.items():
         if use.entity not in LOCATABLE:
             yield f"{offer.spec.name}: '{name}' names a {use.entity}, which the directory cannot locate"
+    if offer.spec.stream is not None and offer.follow is None:
+        yield f"{offer.spec.name}: it is a stream, but nothing follows it"
     if (offer.spec.effect is Effect.OUTSIDE) != (offer.effect is not None and offer.conclude is not None):
         yield f"{offer.spec.name}: `effect` and `conclude` belong to an effect outside the database, and to no other"
 

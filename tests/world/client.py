@@ -1,12 +1,13 @@
 """A persona's client: signs every request or carries a token, and speaks to the ASGI application in this process."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import httpx
 import orjson
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.cli.signing_client import SignatureAuth
 
@@ -32,7 +33,7 @@ class Caller:
         sign_body: bool = True,
         token: str | None = None,
     ) -> None:
-        transport = httpx.ASGITransport(app=app, client=(address, 40000))
+        transport = httpx.ASGITransport(app=_left_when_open(app), client=(address, 40000))
         bearer = {"authorization": f"Bearer {token}"} if token else None
         self._client = httpx.AsyncClient(transport=transport, base_url="http://chamberlain.test", headers=bearer)
         self._auth = SignatureAuth(who.access_key, who.secret_key, sign_body=sign_body, now=now) if who else None
@@ -72,3 +73,29 @@ class Caller:
 
     async def delete(self, path: str, *, expect: int = 200, **params: Any) -> Any:
         return await self.ask("DELETE", path, expect=expect, **params)
+
+
+def _left_when_open(app: ASGIApp) -> ASGIApp:
+    """A ``Caller`` wants whole answers. Of a stream it wants to know that it opened, and hangs up then."""
+
+    async def leaving(scope: Scope, receive: Receive, send: Send) -> None:
+        streams = asyncio.Event()
+
+        async def receiving() -> Message:
+            hearing = asyncio.ensure_future(receive())
+            opening = asyncio.ensure_future(streams.wait())
+            await asyncio.wait({hearing, opening}, return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                hearing.cancel()
+                return {"type": "http.disconnect"}
+            opening.cancel()
+            return hearing.result()
+
+        async def sending(message: Message) -> None:
+            if (b"content-type", b"text/event-stream") in message.get("headers", ()):
+                streams.set()
+            await send(message)
+
+        await app(scope, receiving, sending)
+
+    return leaving
