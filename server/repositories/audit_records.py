@@ -137,7 +137,8 @@ class AuditRecordRepository:
             async with asyncio.timeout(SEARCH_SECONDS):
                 if straight and querier.total is Total.NONE:
                     rows = await unit.read_all(in_order.page, **values)
-                    return Found.of(rows, statement, querier, querier.offset + len(rows), False)
+                    seen = min(len(rows), querier.limit)
+                    return Found.of(rows, statement, querier, querier.offset + seen if seen else 0, False)
                 counted = await unit.read(statement.exact_count if exact else statement.count, **values)
                 total: int = counted["total"] if counted else 0
                 few = total <= COUNT_LIMIT
