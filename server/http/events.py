@@ -102,7 +102,7 @@ class _Stream:
                     await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
                     begun = True
                     await self._pass_on(parts, {self._hung_up, stopping})
-                last = _event("end", {"reason": "stopping"})
+                last = b"" if self._hung_up.done() else _event("end", {"reason": "stopping"})
             except ChamberlainError as error:
                 if not begun:
                     raise
