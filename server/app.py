@@ -255,7 +255,7 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
     """The ASGI application: the ungoverned routes, those of actions that anybody may ask for, and behind
     authentication every other route of the catalogue."""
     settings, metrics = app.settings, app.metrics
-    streams = EventStreams(app.processor, draining)
+    streams = EventStreams(app.processor, draining, metrics)
     open_to_all = rest.routes((spec for spec in ALL_SPECS if spec.anonymous), app.processor, streams)
     documents = GraphQLEndpoint(graphql_schema(ALL_SPECS), app.processor)
     signed_in = rest.routes((spec for spec in ALL_SPECS if not spec.anonymous), app.processor, streams)

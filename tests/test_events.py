@@ -165,6 +165,8 @@ async def test_one_principal_has_only_so_many_streams(numbered: World, monkeypat
             problem = await refused.problem()
             assert (refused.status, problem["code"]) == (429, "audit-record-watch-too-many-streams")
         assert (await numbered.records("admin_watch_audit_record"))[-1]["error"]["reason"] == "too-many-streams"
+        assert _counted(numbered, "chamberlain_rate_limited_total", policy="too-many-streams") == 1
+        assert _counted(numbered, "chamberlain_event_streams") == 2
         async with listen(numbered.mia, WATCH) as other:
             assert other.status == 403, "who may not watch does not learn how many may"
         async with listen(numbered.root, WATCH) as other:
@@ -177,13 +179,17 @@ async def test_one_principal_has_only_so_many_streams(numbered: World, monkeypat
 # -- how it ends --
 
 
-def _requests(world: World) -> float:
+def _counted(world: World, name: str, **labels: str) -> float:
     return sum(
         sample.value
         for family in registry(world.app.metrics).collect()
         for sample in family.samples
-        if sample.name.endswith("http_server_requests_total") and sample.labels["route"] == WATCH
+        if sample.name == name and labels.items() <= sample.labels.items()
     )
+
+
+def _requests(world: World) -> float:
+    return _counted(world, "chamberlain_http_server_requests_total", route=WATCH)
 
 
 async def test_a_client_that_hangs_up_has_had_its_stream_which_is_counted_once(numbered: World) -> None:
@@ -193,6 +199,7 @@ async def test_a_client_that_hangs_up_has_had_its_stream_which_is_counted_once(n
         assert _requests(numbered) == 0
     assert await _told(numbered) == RUN
     assert _requests(numbered) == 1
+    assert _counted(numbered, "chamberlain_event_streams") == 0
     assert (await numbered.records("admin_watch_audit_record"))[-1]["stream"] == {"parts": 1}
 
 

@@ -23,6 +23,7 @@ from actions.action import AnyAction
 from actions.errors import ChamberlainError, TooManyRequests, Unavailable
 from actions.streams import Part
 from server.http.exchange import ABORT, Exchange
+from server.http.metrics import Metrics
 from server.http.problems import problem
 
 HEARTBEAT_SECONDS = 15.0
@@ -53,9 +54,10 @@ class _TooSlow(Exception):
 class EventStreams:
     """Serves streams, and counts who has how many of them open."""
 
-    def __init__(self, processor: Follows, draining: asyncio.Event) -> None:
+    def __init__(self, processor: Follows, draining: asyncio.Event, metrics: Metrics) -> None:
         self._processor = processor
         self._draining = draining
+        self._metrics = metrics
         self._open: Counter[str] = Counter()
         self._log = structlog.get_logger("chamberlain.http")
 
@@ -66,11 +68,13 @@ class EventStreams:
         if fault is not None:
             action = replace(action, given=fault)  # told after the decision, and recorded with it
         self._open[who] += 1
+        self._metrics.stream_opened(1)
         try:
             await _Stream(self._processor, action, scope, receive, send).run(self._draining)
         except _TooSlow:
             self._log.info("slow reader cut off", request_id=action.context.request_id, principal=who)
         finally:
+            self._metrics.stream_opened(-1)
             self._open[who] -= 1
             self._open += Counter()  # forgets who has none
 

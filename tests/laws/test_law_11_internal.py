@@ -68,7 +68,7 @@ async def test_every_system_principal_may_do_what_its_own_lines_say_and_nothing_
 
 
 async def test_an_internal_action_has_no_route(world: World) -> None:
-    streams = EventStreams(world.app.processor, asyncio.Event())
+    streams = EventStreams(world.app.processor, asyncio.Event(), world.app.metrics)
     served = {route.path for route in rest.routes(ALL_SPECS, world.app.processor, streams)}
     for spec in INTERNAL:
         assert spec.path not in served, spec.name
