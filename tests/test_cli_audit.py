@@ -1,18 +1,23 @@
 """Searching and following the log from the command line, as one who has credentials and not the machine."""
 
+import asyncio
 import json
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from pydantic import SecretStr
 
-from server.cli import audit_watch
+from actions.entities.audit_record import Tailed
+from server.cli import audit_watch, local
 from server.cli.output import Format
 from server.cli.signing_client import Credentials
+from tests import waiting
 from tests.commands import PATIENCE, PROGRAM, Installation, bare, in_one_line, until
+from tests.world.world import World
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,18 @@ def test_the_log_is_followed_through_the_server_until_interrupted(server: Instal
         assert process.stderr.read() == ""
     assert [one["index"] for one in seen] == list(range(seen[0]["index"], seen[0]["index"] + len(seen)))
     until(lambda: {"opened", "closed"} <= {str(one["phase"]) for one in found(server, "--action", "watch")})
+
+
+async def test_where_no_server_runs_whoever_follows_on_the_machine_numbers_the_log(world: World) -> None:
+    settings = world.stage.settings(database_url=SecretStr(world.urls.application))
+    assert await world.sql("SELECT FROM audit_leaf") == []
+    seen: list[Tailed] = []
+    task = asyncio.create_task(local.follow(settings, 5, seen.append))
+    await waiting.until(lambda: bool(seen))
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert await world.sql("SELECT FROM audit_leaf") != []
 
 
 def test_who_may_not_watch_is_told_so(server: Installation, lou: str) -> None:
