@@ -145,13 +145,16 @@ class Processor(Generic[Unit]):
         return cast(Out, result)
 
     @asynccontextmanager
-    async def follow(self, action: Action[In, Out]) -> AsyncIterator[AsyncIterator[Out]]:
+    async def follow(
+        self, action: Action[In, Out], still_good: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[AsyncIterator[Out]]:
         """Open a stream, and give out its parts for as long as the block lasts. What it opens with and whatever it ends
         by is a ``ChamberlainError``.
 
         One record tells that it was opened, before the block begins, and one that it was closed, however the block
         ends. It is decided anew before each part, and at least once a second, whether it may go on; each part is read
-        in a unit of work of its own, and between two of them nothing is held.
+        in a unit of work of its own, and between two of them nothing is held. ``still_good`` is asked then, too: it
+        raises what the stream is to end by.
         """
         request = cast(AnyAction, action)
         opening = asyncio.ensure_future(self._open_stream(request))
@@ -162,7 +165,7 @@ class Processor(Generic[Unit]):
             raise
         async with (
             until_closed(self._hooks, opened) as outcome,
-            aclosing(self._parts(request, follower, outcome)) as parts,
+            aclosing(self._parts(request, follower, outcome, still_good)) as parts,
         ):
             yield cast(AsyncIterator[Out], parts)
 
@@ -190,10 +193,16 @@ class Processor(Generic[Unit]):
                 pass
 
     async def _parts(
-        self, action: AnyAction, follower: Follower[Unit], outcome: Outcome
+        self,
+        action: AnyAction,
+        follower: Follower[Unit],
+        outcome: Outcome,
+        still_good: Callable[[], Awaitable[None]] | None,
     ) -> AsyncGenerator[BaseModel, None]:
         try:
             while True:
+                if still_good is not None:
+                    await still_good()
                 permit = await self._authorize(action, outcome)
                 async with self._open(permit, outcome) as unit:
                     part = await follower.part(unit)

@@ -79,6 +79,7 @@ class Standard:
         aliases: tuple[Alias, ...] = (),
         anonymous: bool = False,
         internal: bool = False,
+        stream: str | None = None,
     ) -> tuple[Spec, ...]:
         """The specs of one operation, one for each scope type, each with its batch if it has one.
 
@@ -101,6 +102,7 @@ class Standard:
                 aliases=aliases,
                 anonymous=anonymous,
                 internal=internal,
+                stream=stream,
             )
             for scope_type in scope_types
         )

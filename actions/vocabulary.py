@@ -172,6 +172,9 @@ class ActionSpec(Generic[In, Out]):
     """Of a batch: the spec of what is done to each of its items."""
     internal: bool = False
     """Served on no surface: only system principals run it, inside the server."""
+    stream: str | None = None
+    """Of a stream: what its events are called. It is served as server-sent events, over REST alone; its output is a
+    part of it."""
     foreign: bool = False
     """It speaks a protocol of others, which knows but one answer to an input that is not as it should be: 400."""
 
@@ -210,6 +213,11 @@ class ActionSpec(Generic[In, Out]):
     def route(self) -> str:
         """Method and path as a person reads them, ``?purge=1`` included."""
         return f"{self.method} {self.path}" + ("?purge=1" if self.operation == PURGE else "")
+
+    @property
+    def in_graphql(self) -> bool:
+        """Whether GraphQL serves it: an answer there is one document, and a stream is none."""
+        return not self.internal and self.stream is None
 
     @cached_property
     def graphql_field(self) -> str:
@@ -263,3 +271,5 @@ def declaration_faults(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> I
             yield f"{spec.name}: a batch, and nothing else, says what it does to each of its items"
         if spec.operation.reads and spec.effect is not Effect.NONE:
             yield f"{spec.name}: it only reads, yet has an effect"
+        if spec.stream is not None and (not spec.operation.reads or spec.operation.in_body or spec.aliases):
+            yield f"{spec.name}: a stream only reads, is asked for in the address, and has no alias"

@@ -34,6 +34,7 @@ from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
 from server.http.credentials.keypair import KeypairTokens, SignedRequests
+from server.http.events import EventStreams
 from server.http.graphql.endpoint import PATH as GRAPHQL
 from server.http.graphql.endpoint import GraphQLEndpoint
 from server.http.graphql.explorer import Explorer
@@ -263,9 +264,10 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
     """The ASGI application: the ungoverned routes, those of actions that anybody may ask for, and behind
     authentication every other route of the catalogue."""
     settings, metrics = app.settings, app.metrics
-    open_to_all = rest.routes((spec for spec in ALL_SPECS if spec.anonymous), app.processor)
+    streams = EventStreams(app.processor, draining, metrics)
+    open_to_all = rest.routes((spec for spec in ALL_SPECS if spec.anonymous), app.processor, streams)
     documents = GraphQLEndpoint(graphql_schema(ALL_SPECS), app.processor)
-    signed_in = rest.routes((spec for spec in ALL_SPECS if not spec.anonymous), app.processor)
+    signed_in = rest.routes((spec for spec in ALL_SPECS if not spec.anonymous), app.processor, streams)
     governed = Paths([*signed_in, Route(GRAPHQL, documents)], default=rest.nowhere)
     keypairs = _Keypairs(app)
     authenticated = AuthenticationMiddleware(

@@ -42,11 +42,10 @@ class Monitoring:
             for part in outcome.parts:
                 if part.recorded:
                     metrics.audit_recorded(part.result)
-        if action.principal.kind is PrincipalKind.ANONYMOUS:
-            if isinstance(error, Unauthenticated):
-                metrics.authentication_failed(error.cause)
-            elif isinstance(error, TooManyRequests):
-                metrics.rate_limited(error.reason)
+        if isinstance(error, TooManyRequests):
+            metrics.rate_limited(error.reason)
+        elif isinstance(error, Unauthenticated) and action.principal.kind is PrincipalKind.ANONYMOUS:
+            metrics.authentication_failed(error.cause)
         quiet = outcome.result is Result.SUCCEEDED  # what was done stands in the audit log; this one tells what was not
         if quiet and not self._log.is_enabled_for(logging.DEBUG):
             return

@@ -275,6 +275,16 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
+def test_a_stream_is_followed_begins_after_something_and_changes_nothing() -> None:
+    watch, poke = Operation("watch", on_item=False, reads=True), Operation("poke", on_item=False)
+    (spec,) = NOTES.offer(watch, D, input=NewNote, output=Note, sentence="Watch notes.", stream="note")
+    told = ["domain_watch_note: a stream has something that follows it, and an input that says `after` what"]
+    assert faults(Offering(Offer(spec, nothing)), declared=(spec,)) == told
+    (strange,) = NOTES.offer(poke, D, input=NewNote, output=Note, sentence="Poke notes.", stream="note")
+    found = faults(Offering(Offer(strange, nothing)), declared=(strange,))
+    assert found[0] == "domain_poke_note: a stream only reads, is asked for in the address, and has no alias"
+
+
 def told_by_the_page() -> tuple[set[tuple[str, str, str]], set[tuple[str, str]]]:
     """What the tables say: (entity, operation, scope type), and (entity, operation) of what is internal."""
     served, internal, entity, columns = set(), set(), "", list[str]()

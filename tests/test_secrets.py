@@ -73,6 +73,8 @@ class Watched(Caller):
     async def send(self, *arguments: Any, **options: Any) -> httpx.Response:
         response = await super().send(*arguments, **options)
         told = response.text
+        if response.headers["content-type"] == "text/event-stream":
+            return response  # it tells what a search tells, and that is asked as well
         body = response.json()
         if response.is_success and isinstance(body, dict):
             for secret in _shown_once(body):

@@ -131,6 +131,7 @@ async def test_a_batch_is_compared_once_and_each_thing_that_its_items_name(world
 
 async def test_a_stream_is_compared_once_when_it_opens(world: World) -> None:
     await shadowed(world, edited(world, without="p, system_operator,"))
+    await world.app.sequencer.catch_up()
     async with world.app.following(TAILING, "system:operator", {"count": 1}) as parts:
         assert await anext(parts)
     (found,) = (await report(world))["differences"]

@@ -7,6 +7,7 @@ from actions.entities import (
     audit_key,
     audit_proof,
     audit_record,
+    audit_watch,
     domain,
     installation,
     keypair,
@@ -51,6 +52,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *installation.SPECS,
     *audit_record.SPECS,
     *audit_proof.SPECS,
+    *audit_watch.SPECS,
 )
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from actions.hooks import Result
 from actions.model import Input, Output
-from actions.query import DateTimeFilter, EnumFilter, Filter, StringFilter, UUIDFilter
+from actions.query import DateTimeFilter, EnumFilter, Filter, IntFilter, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
 from audit.record import Phase
@@ -111,6 +111,9 @@ class AuditRecord(Output):
     """One record, less what is sealed in it. An action has one, or one for each of its phases."""
 
     id: UUID = Field(description="The action's.")
+    index: int | None = Field(
+        default=None, description="Its place in the log, from 0 on; null for the moment until it has one."
+    )
     phase: str
     at: datetime = Field(description="When the record was made.")
     action: str
@@ -175,6 +178,7 @@ class DomainAuditFilter(Filter):
     """What the log is searched by. Where a place lies outside the domain that searches, it is as if it were null."""
 
     id: UUIDFilter | None = None
+    index: IntFilter | None = None
     phase: EnumFilter[Phase] | None = None
     at: DateTimeFilter | None = None
     action: StringFilter | None = None
@@ -205,7 +209,7 @@ class Tailed(Output):
     records: list[dict[str, Any]] = Field(description="The public part of each record as it is kept, oldest first.")
 
 
-AUDIT_RECORDS = Standard(AUDIT_RECORD, AuditRecord, filter=AuditFilter, orders=("id",), descending=True)
+AUDIT_RECORDS = Standard(AUDIT_RECORD, AuditRecord, filter=AuditFilter, orders=("id", "index"), descending=True)
 A, D = ScopeType.ADMIN, ScopeType.DOMAIN
 _SHOW = "Show what is recorded of an action {where}, with the personal parts opened."
 

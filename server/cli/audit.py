@@ -1,4 +1,5 @@
-"""``chamberlain audit tail``: the latest records of the log, for whoever works on the machine."""
+"""``chamberlain audit tail``: the latest records of the log, for whoever works on the machine; and how the commands
+show a record in a line."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,8 +11,8 @@ from server.cli.local import follow, run, tail
 from server.cli.output import Format, show_json, show_line, show_table
 from server.settings import Settings
 
-_COLUMNS = ("time (UTC)", "principal", "action", "scope", "target", "result", "rule", "id")
-_WIDTHS = (14, 18, 30, 20, 13, 9, 18, 36)
+COLUMNS = ("time (UTC)", "principal", "action", "scope", "target", "result", "rule", "id")
+WIDTHS = (14, 18, 30, 20, 13, 9, 18, 36)
 """Of the columns, as far as they are known before the records are."""
 
 
@@ -21,7 +22,7 @@ def show_tail(settings: Settings, count: int, form: Format) -> None:
         for record in records:
             show_json(record, indent=None)
     else:
-        show_table(_COLUMNS, [_row(record) for record in records])
+        show_table(COLUMNS, [row(record) for record in records])
 
 
 def follow_tail(settings: Settings, count: int, form: Format) -> None:
@@ -32,15 +33,15 @@ def follow_tail(settings: Settings, count: int, form: Format) -> None:
             if form is Format.JSON:
                 show_json(record, indent=None)
             else:
-                show_line(_row(record), _WIDTHS)
+                show_line(row(record), WIDTHS)
 
     if form is Format.TABLE:
-        show_line(_COLUMNS, _WIDTHS)
+        show_line(COLUMNS, WIDTHS)
     with suppress(KeyboardInterrupt):
         run(settings, lambda: follow(settings, count, show))
 
 
-def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
+def row(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Not every record has every part: a migration's or a sweeper's is short."""
     at = datetime.fromisoformat(record["at"]).strftime("%m-%d %H:%M:%S")
     scope, target = record.get("scope") or {}, record.get("target") or {}

@@ -45,7 +45,8 @@ async def tail(settings: Settings, count: int) -> Tailed:
 
 
 async def follow(settings: Settings, count: int, show: Callable[[Tailed], None]) -> None:
-    """The same, and then every further record as it comes, until cancelled. It is recorded when it begins and ends."""
+    """The same, and then every further record once it is numbered, until cancelled. It is recorded when it begins and
+    ends. Where no server numbers the log, this process does."""
 
     def never_enough(part: Tailed) -> bool:
         show(part)
@@ -59,8 +60,8 @@ async def stream(settings: Settings, spec: Spec, given: Mapping[str, object], is
     async with _database(settings, start=False) as url, application(settings, url, Metrics()) as app:
         await app.policy.start(settings.policy_dir)
         async with AsyncExitStack() as stack:
-            keeping_up = asyncio.create_task(app.policy.follow(app.channel))
-            stack.callback(keeping_up.cancel)
+            for work in (app.policy.follow(app.channel), app.sequencer.run()):
+                stack.callback(asyncio.create_task(work).cancel)
             parts = await stack.enter_async_context(app.following(spec, OPERATOR, given, account()))
             async for part in parts:
                 if is_enough(part):

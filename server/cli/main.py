@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from actions.hooks import Result
 from actions.vocabulary import ScopeType
 from audit.record import Phase
 from server.cli.exits import command_group, exits, settings_or_exit
@@ -108,23 +109,64 @@ def audit_tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many records.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new record, until Ctrl-C.")] = False,
     format: Annotated[Format, typer.Option(help="A table, or JSON with a record a line.")] = Format.TABLE,
+    server: Annotated[bool, typer.Option("--server", help="Ask the server, with credentials, from anywhere.")] = False,
+    domain: Annotated[str | None, typer.Option(help="As an auditor of this domain does; implies --server.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name; likewise.")] = None,
 ) -> None:
-    """Show the latest audit records, the newest last. LOCAL ONLY.
+    """Show the latest audit records, the newest last.
 
-    It reads the server's database directly, so it works on the server's own machine while the database runs. What is
-    sealed stays sealed. Reading the log is itself recorded, as done by system:operator: following it when it begins
-    and when it ends.
+    As it is, it reads the server's database directly: it works on the server's own machine alone, while the database
+    runs, and is recorded as done by system:operator. With --server it asks the server as `chamberlain api` does, with
+    credentials that have to be an auditor's; a stream that breaks off is taken up where it was. Either way what is
+    sealed stays sealed, and following is recorded when it begins and when it ends. What is followed, or asked of the
+    server, has an index: it has been numbered.
     """
     settings = settings_or_exit()
     with exits():
+        if server or domain is not None or endpoint is not None:
+            from server.cli.api import credentials
+            from server.cli.audit_watch import tail
+
+            tail(credentials(settings.credentials_path, endpoint), domain, count, format, follow=follow)
+            return
         from server.cli.audit import follow_tail, show_tail
 
         (follow_tail if follow else show_tail)(settings, count, format)
 
 
+@audit.command("search")
+def audit_search(
+    since: Annotated[str | None, typer.Option(help="Not before this time, or so long ago: 15m, 2h, 3d.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time, or so long ago.")] = None,
+    who: Annotated[
+        str | None, typer.Option(help="Done by this user (name or id) or principal (system:sweeper).")
+    ] = None,
+    on: Annotated[str | None, typer.Option(help="Done to this user (by name), or to what has this id.")] = None,
+    action: Annotated[str | None, typer.Option(help="A part of the action's name: delete_user, keypair.")] = None,
+    result: Annotated[Result | None, typer.Option(help="What came of it.")] = None,
+    index: Annotated[str | None, typer.Option(help="At this index, or in this span: 100..200, 100.. .")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many records.")] = 20,
+    domain: Annotated[str | None, typer.Option(help="Ask as an auditor of this domain does, and not of all.")] = None,
+    format: Annotated[Format, typer.Option(help="A table, or JSON with a record a line.")] = Format.TABLE,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Search the audit log, and show the latest records that match, the newest last.
+
+    It asks the server, as `chamberlain api` does and with the same credentials, which have to be an auditor's. All
+    that is given has to hold. Times without a zone are UTC.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_search import Question, search
+
+    with exits():
+        asked = Question(since, until, who, on, action, result, index)
+        search(credentials(settings.credentials_path, endpoint), asked, domain, count, format)
+
+
 @audit.command("show")
 def audit_show(
-    id: Annotated[str, typer.Argument(help="The action's id, as `audit tail` and every record tell it.")],
+    id: Annotated[str, typer.Argument(help="The action's id, or the index of a record: 1234 or #1234.")],
     domain: Annotated[str | None, typer.Option(help="Ask as an auditor of this domain does, and not of all.")] = None,
     format: Annotated[Format, typer.Option(help="For a person, or JSON.")] = Format.TABLE,
     endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
@@ -137,10 +179,12 @@ def audit_show(
     """
     settings = settings_or_exit()
     from server.cli.api import credentials
+    from server.cli.audit_search import whole_id
     from server.cli.audit_show import show
 
     with exits():
-        code = show(credentials(settings.credentials_path, endpoint), id, domain, format)
+        whom = credentials(settings.credentials_path, endpoint)
+        code = show(whom, whole_id(whom, id, domain), domain, format)
     raise typer.Exit(code)
 
 

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,6 +159,14 @@ class SignedClient:
         """
         auth = SignatureAuth(self._access_key, self._secret_key, sign_body=sign_body, now=self._now)
         return self._client.request(method.upper(), self._endpoint + _target(path, params or {}), json=json, auth=auth)
+
+    @contextmanager
+    def stream(self, path: str, params: Params, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Sends a GET request and hands out its answer before the body has come: ``iter_bytes`` gives it piece by
+        piece. No piece may be longer in coming than ``timeout`` seconds."""
+        auth = SignatureAuth(self._access_key, self._secret_key, sign_body=False, now=self._now)
+        with self._client.stream("GET", self._endpoint + _target(path, params), headers=headers, auth=auth) as answer:
+            yield answer
 
     def close(self) -> None:
         self._client.close()

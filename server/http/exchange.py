@@ -1,5 +1,6 @@
 """One HTTP exchange: what the middleware learn of a request and tell each other. Lives in the ASGI scope."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +11,8 @@ from actions.errors import Unauthenticated
 from actions.standard import Spec
 
 _KEY = "chamberlain.exchange"
+ABORT = "chamberlain.abort"
+"""Where the ASGI scope holds what cuts the connection, unsent answer and all; only a real one has it."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class Exchange:
     status: int = 0
     refusals: list[Unauthenticated] = field(default_factory=list)
     """What authentication has to count although the answer tells of it among others."""
+    still_good: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    """Asks whether the request's credentials would be accepted now. Raises ``Unauthenticated``."""
 
     @staticmethod
     def of(scope: Scope) -> "Exchange":

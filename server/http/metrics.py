@@ -194,6 +194,9 @@ class Metrics:
             "method",
         )
         self._inflight = self._gauge("inflight_requests", "HTTP requests in progress, summed over workers.")
+        self._streams = self._gauge(
+            "event_streams", "Streams of events that are open, summed over workers; requests in progress, too."
+        )
         self._actions = self._counter(
             "action_total",
             "Actions that ended, by what the policy decided and what came of them.",
@@ -401,6 +404,10 @@ class Metrics:
 
     def watch_audit_queue(self, depth: Callable[[], float]) -> None:
         self._queue().watch(depth)
+
+    def stream_opened(self, change: int) -> None:
+        """1 for a stream that has begun, -1 for one that has ended."""
+        self._streams().inc(change)
 
     def watch_pool(self, pool: str, state: str, connections: Callable[[], float]) -> None:
         """``state`` is ``idle`` or ``used``."""

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from actions.model import NAME_PATTERN
 from actions.query import MAX_ORDERS
 from actions.standard import Spec
+from actions.streams import AFTER, item_of
 from actions.vocabulary import CREATE, PURGE, Effect, ScopeType
 from server.http.exchange import Exchange
 from server.http.openapi_fixed import ABOUT, FIXED, HEADERS, PROBLEM, SECURITY, problem_responses
@@ -32,6 +33,17 @@ _SCOPES: Mapping[str, tuple[str, Schema]] = {
     ScopeType.PROJECT: ("The id of a project.", _UUID),
     ScopeType.USER: ("The id of a user, or `me`: the caller.", {"anyOf": [_UUID, {"const": "me", "type": "string"}]}),
 }
+_STREAM = (
+    "Server-sent events, each with an `id` to go on from. The last one is `problem`, with a problem as its data, or "
+    "`end` where the server stops."
+)
+_LAST_EVENT = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": f"The `id` that was read last, by one that comes back: it goes before `{AFTER}`.",
+}
 _BY_BODY = "The parameters can also be sent as a JSON body of the same names, where no query is."
 
 
@@ -42,7 +54,7 @@ def document(specs: tuple[Spec, ...], version: str, fixed: Sequence[str] = tuple
     Raises ``SchemaError`` when two models have one name. It is kept and shared, so nobody may change it.
     """
     served = [spec for spec in specs if not spec.internal]
-    schemas = Schemas([spec.input for spec in served], [spec.output for spec in served])
+    schemas = Schemas([spec.input for spec in served], [_told(spec) for spec in served])
     paths: dict[str, dict[str, object]] = {}
     for place in _places(served):
         paths.setdefault(place.path, {})[place.method.lower()] = _operation(place, schemas)
@@ -116,6 +128,7 @@ def _operation(place: _Place, schemas: Schemas) -> Schema:
         given = list(_query_parameters(spec, schemas))
         parameters += given
         told |= {"description": _BY_BODY} if given else {}
+        parameters += [_LAST_EVENT] if spec.stream is not None else []
     elif spec.input.model_fields:
         told["requestBody"] = _body(spec.input, schemas)
     if parameters:
@@ -191,9 +204,11 @@ def _body(model: type[BaseModel], schemas: Schemas) -> Schema:
 
 
 def _success(place: _Place, schemas: Schemas) -> Schema:
+    headers = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
+    if place.main.stream is not None:
+        return {"200": {"description": _STREAM, "headers": headers, "content": _events(place.main, schemas)}}
     shown = list({str(found): found for spec in place.specs for found in [schemas.output(spec.output)]}.values())
     created = place.main.operation == CREATE
-    headers = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
     if created:
         headers["Location"] = {"$ref": "#/components/headers/Location"}
     answer = {
@@ -202,6 +217,17 @@ def _success(place: _Place, schemas: Schemas) -> Schema:
         "content": {"application/json": {"schema": shown[0] if len(shown) == 1 else {"anyOf": shown}}},
     }
     return {"201" if created else "200": answer}
+
+
+def _told(spec: Spec) -> type[BaseModel]:
+    """The model of what is told: whole, or by a stream in each of its events."""
+    return item_of(spec.output) if spec.stream is not None else spec.output
+
+
+def _events(spec: Spec, schemas: Schemas) -> Schema:
+    """OpenAPI 3.1 has no word for what an event holds, so it stands beside."""
+    event = {"name": spec.stream, "data": schemas.output(_told(spec))}
+    return {"text/event-stream": {"schema": {"type": "string"}, "x-chamberlain-event": event}}
 
 
 def _problems(spec: Spec) -> Schema:

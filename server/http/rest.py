@@ -15,8 +15,10 @@ from actions.action import Address, AnyAction
 from actions.errors import BadRequest, ChamberlainError, Fault, Invalid, MethodNotAllowed, NotFound, UnsupportedMedia
 from actions.model import Sparse
 from actions.standard import Spec
+from actions.streams import AFTER
 from actions.vocabulary import CREATE, PURGE, ScopeType
 from server.http.actions import Executes, Raw, action_of
+from server.http.events import EventStreams
 from server.http.exchange import Exchange
 from server.http.middleware.authentication import check_body
 from server.http.parameters import document
@@ -27,15 +29,15 @@ _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 Parameters = Sequence[tuple[str, str]]
 
 
-def routes(specs: Iterable[Spec], processor: Executes) -> list[Route]:
+def routes(specs: Iterable[Spec], processor: Executes, streams: EventStreams) -> list[Route]:
     """One Starlette route per path; a path's methods are told apart by its ``Resource``."""
     resources: dict[str, Resource] = {}
     for spec in specs:
         if spec.internal:
             continue
-        resources.setdefault(spec.path, Resource(spec.path, processor)).serve(spec.method, spec)
+        resources.setdefault(spec.path, Resource(spec.path, processor, streams)).serve(spec.method, spec)
         for alias in spec.aliases:
-            resources.setdefault(alias.path, Resource(alias.path, processor)).serve(alias.method, spec)
+            resources.setdefault(alias.path, Resource(alias.path, processor, streams)).serve(alias.method, spec)
     return [Route(path, endpoint=resource) for path, resource in resources.items()]
 
 
@@ -47,9 +49,10 @@ async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
 class Resource:
     """What is served at one path. An ASGI application."""
 
-    def __init__(self, path: str, processor: Executes) -> None:
+    def __init__(self, path: str, processor: Executes, streams: EventStreams) -> None:
         self._path = path
         self._processor = processor
+        self._streams = streams
         self._specs: dict[str, Spec] = {}
 
     def serve(self, method: str, spec: Spec) -> None:
@@ -69,6 +72,9 @@ class Resource:
         except ChamberlainError as fault:
             given = fault  # told after the decision, and only to those who may ask
         action = self._action(spec, exchange, request.path_params, given)
+        if spec.stream is not None:
+            await self._streams.serve(action, scope, receive, send)
+            return
         result = await self._processor.execute(action)
         created = spec.operation == CREATE
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
@@ -81,7 +87,8 @@ class Resource:
 
     def _spec(self, method: str, parameters: Parameters) -> Spec:
         """The spec of a method; a ``DELETE`` that speaks of ``purge`` at all is never a soft deletion."""
-        method = "GET" if method == "HEAD" else method
+        if method == "HEAD" and "HEAD" in self._methods():
+            method = "GET"
         if method == "DELETE" and "PURGE" in self._specs and any(name == "purge" for name, _ in parameters):
             method = "PURGE"
         spec = self._specs.get(method)
@@ -92,7 +99,8 @@ class Resource:
 
     def _methods(self) -> list[str]:
         served = {"DELETE" if name == "PURGE" else name for name in self._specs}
-        return sorted(served | ({"HEAD"} if "GET" in served else set()))
+        get = self._specs.get("GET")  # of a stream there is no head: it would have to be opened for it
+        return sorted(served | ({"HEAD"} if get is not None and get.stream is None else set()))
 
     def _action(
         self,
@@ -123,6 +131,8 @@ def _given(spec: Spec, request: Request, listed: Parameters, body: bytes) -> byt
     parameters = dict(listed)
     if len(parameters) != len(listed):
         raise BadRequest("A parameter is given twice.", reason="repeated-parameter")
+    if spec.stream is not None and (mark := request.headers.get("last-event-id")):
+        parameters[AFTER] = mark  # of one that comes back, to the address that it asked first
     if body:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":

@@ -14,6 +14,7 @@ from actions.model import SECRET, marks
 from actions.processor import Offer
 from actions.query import Filter, filter_of, item_of
 from actions.standard import STANDARD_OPERATIONS, Spec
+from actions.streams import AFTER
 from actions.vocabulary import SEARCH, UPDATE, Effect, declaration_faults
 from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
@@ -142,6 +143,8 @@ def _offer_faults(offer: Offer[Unit]) -> Iterator[str]:
     for name, use in offer.spec.uses.items():
         if use.entity not in LOCATABLE:
             yield f"{offer.spec.name}: '{name}' names a {use.entity}, which the directory cannot locate"
+    if offer.spec.stream is not None and (offer.follow is None or AFTER not in offer.spec.input.model_fields):
+        yield f"{offer.spec.name}: a stream has something that follows it, and an input that says `{AFTER}` what"
     if (offer.spec.effect is Effect.OUTSIDE) != (offer.effect is not None and offer.conclude is not None):
         yield f"{offer.spec.name}: `effect` and `conclude` belong to an effect outside the database, and to no other"
 

@@ -26,14 +26,15 @@ _BESIDE = {"v", "salt", "sealed"}
 """Parts of a leaf that say nothing of what happened: what its proofs and seals are made with."""
 
 
-def told(leaf: bytes) -> AuditRecord:
-    """The public part of a record."""
+def told(leaf: bytes, index: int | None = None) -> AuditRecord:
+    """The public part of a record. Its index is no part of the leaf: the leaf was there before."""
     parts: dict[str, Any] = orjson.loads(leaf)
     if isinstance(target := parts.get("target"), dict):
         target["lineage"] = target.get("lineage") or None  # a migration's is an empty object
-    known = AuditRecord.model_fields.keys()
+    known = AuditRecord.model_fields.keys() - {"index"}
     more = {name: value for name, value in parts.items() if name not in known and name not in _BESIDE}
-    return AuditRecord.model_validate({**{name: parts[name] for name in known if name in parts}, "more": more})
+    there = {name: parts[name] for name in known if name in parts}
+    return AuditRecord.model_validate({**there, "index": index, "more": more})
 
 
 def subjects(leaf: bytes) -> list[UUID]:

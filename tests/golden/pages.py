@@ -70,7 +70,7 @@ def catalogue() -> str:
             "",
             spec.name,
             f"    {'internal' if spec.internal else spec.route + aliases}",
-            *([] if spec.internal else [f"    {spec.graphql_field}"]),
+            *([f"    {spec.graphql_field}"] if spec.in_graphql else []),
             f"    {spec.permission}",
             f"    {spec.effect}",
             f"    {spec.sentence}",

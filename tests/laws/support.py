@@ -171,6 +171,8 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
             {"username": name, "password": PASSWORD},
             {"username": name, "password": PASSWORD, "type": "keypair"},
         ],
+        "AuditWatch": [{}],
+        "DomainAuditWatch": [{}],
         "Refreshing": [{"refresh_token": f"{about}.{PASSWORD}"}],
     }
     inputs["UserChange"] = [

@@ -1,6 +1,7 @@
 """Law 11: internal work is somebody. Schedulers and sweepers are decided, narrowed and recorded like anyone else."""
 
 import ast
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from actions.processor import Given, Processor
 from actions.standard import Spec
 from actions.vocabulary import ScopeType
 from server.http import rest
+from server.http.events import EventStreams
 from server.repositories.unit import Unit
 from tests.laws.support import action, edited, persona, pipeline, sources, spec_named
 from tests.world.world import World
@@ -66,7 +68,8 @@ async def test_every_system_principal_may_do_what_its_own_lines_say_and_nothing_
 
 
 async def test_an_internal_action_has_no_route(world: World) -> None:
-    served = {route.path for route in rest.routes(ALL_SPECS, world.app.processor)}
+    streams = EventStreams(world.app.processor, asyncio.Event(), world.app.metrics)
+    served = {route.path for route in rest.routes(ALL_SPECS, world.app.processor, streams)}
     for spec in INTERNAL:
         assert spec.path not in served, spec.name
         for method in ("GET", "POST", "PUT", "PATCH"):

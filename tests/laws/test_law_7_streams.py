@@ -16,8 +16,8 @@ from actions.model import Input, Output
 from actions.processor import Given, Offer
 from actions.standard import Standard
 from actions.vocabulary import Entity, Operation, ScopeType
-from server.repositories import audit_records
 from server.repositories.unit import Unit
+from server.services import audit_following
 from tests.faults import another_worker, until
 from tests.laws.support import action, edited, index_of, persona, pipeline
 from tests.world.world import World
@@ -291,10 +291,10 @@ class Tail:
         self.world = world
         self.seen: list[dict[str, Any]] = []
         self._count = count
+        self._begun = asyncio.Event()
 
     async def __aenter__(self) -> "Tail":
-        self._begun = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self.gather())
         async with asyncio.timeout(5):
             await self._begun.wait()
         return self
@@ -304,7 +304,7 @@ class Tail:
         with suppress(asyncio.CancelledError):
             await self._task
 
-    async def _run(self) -> None:
+    async def gather(self) -> None:
         async with self.world.app.following(_TAIL, OPERATOR, {"count": self._count}) as parts:
             async for part in parts:
                 self.seen += part.records
@@ -325,24 +325,29 @@ def _held(number: int) -> str:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.services.audit_records.POLL_SECONDS", 0.02)
+    monkeypatch.setattr(audit_following, "POLL_SECONDS", 0.02)
 
 
 @pytest.mark.usefixtures("quick")
 async def test_a_record_that_commits_late_is_neither_missed_nor_seen_twice(world: World) -> None:
-    """The first transaction is held open while later ones begin and commit; its record has the least id of all."""
+    """The first transaction is held open while later ones begin and commit: they have to wait for it, and come in the
+    order of the log."""
     early, late = [await asyncpg.connect(world.urls.migrator) for _ in range(2)]
+    await world.app.sequencer.catch_up()
     try:
         await early.execute("BEGIN")
         await early.execute(_held(1))
         async with Tail(world) as tail:
             for number in (2, 3):
                 await late.execute(_held(number))
-            await until(lambda: _is(lambda: _value(tail.targets()), ["2", "3"]))
+            await world.app.sequencer.catch_up()
+            assert tail.targets() == []
             await early.execute("COMMIT")
-            await until(lambda: _is(lambda: _value(tail.targets()), ["2", "3", "1"]))
+            await world.app.sequencer.catch_up()
+            await until(lambda: _is(lambda: _value(tail.targets()), ["1", "2", "3"]))
             await late.execute(_held(4))
-            await until(lambda: _is(lambda: _value(tail.targets()), ["2", "3", "1", "4"]))
+            await world.app.sequencer.catch_up()
+            await until(lambda: _is(lambda: _value(tail.targets()), ["1", "2", "3", "4"]))
     finally:
         await early.close()
         await late.close()
@@ -354,12 +359,14 @@ async def _value(value: object) -> object:
 
 @pytest.mark.usefixtures("quick")
 async def test_every_record_comes_once_however_many_come_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_records, "PAGE", 7)
+    monkeypatch.setattr(audit_following, "PAGE", 7)
+    monkeypatch.setattr(audit_following, "STRETCH", 11)
+    await world.app.sequencer.catch_up()
     async with Tail(world) as tail:
-        before = len(tail.seen)
-        assert before == 1
+        assert len(tail.seen) == 1
         answers = [world.root.get(f"/admin/users/{world.id('mia')}") for _ in range(40)]
         await asyncio.gather(*answers)
+        await world.app.sequencer.catch_up()
 
         async def all_seen() -> bool:
             return len([one for one in tail.seen if one["action"] == "admin_user"]) >= 40
@@ -374,8 +381,29 @@ async def test_every_record_comes_once_however_many_come_at_once(world: World, m
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_tail_begins_with_the_latest_records(world: World) -> None:
+async def test_a_tail_begins_with_the_latest_records_that_are_numbered(world: World) -> None:
+    await world.app.sequencer.catch_up()
+    numbered = [one["id"] for one in await world.records()]
+    await world.root.get("/auth/whoami")
     async with Tail(world, count=3) as tail:
-        records = [one for one in await world.records() if one["action"] != _TAIL.name]
-        assert [one["id"] for one in tail.seen[:2]] == [one["id"] for one in records[-2:]]
-        assert tail.seen[2]["phase"] == "opened", "it sees itself begin"
+        assert [one["id"] for one in tail.seen] == numbered[-3:]
+        await world.app.sequencer.catch_up()
+
+        async def sees_itself_begin() -> bool:
+            return bool(tail.seen[-1]["phase"] == "opened")
+
+        await until(sees_itself_begin)
+        assert len(tail.seen) == 5
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_tail_of_a_log_that_has_no_index_yet_begins_with_the_first(world: World) -> None:
+    tail = Tail(world, count=1000)
+    task = asyncio.create_task(tail.gather())
+    await until(lambda: _is(lambda: _value(tail.seen), []))
+    records = await world.records()
+    await world.app.sequencer.catch_up()
+    await until(lambda: _is(lambda: _value(len(tail.seen) >= len(records)), True))
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

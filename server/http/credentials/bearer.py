@@ -60,6 +60,8 @@ class _Verified:
 
 
 class BearerTokens:
+    of_its_moment = False
+
     def __init__(self, logins: Logins, issuer: str) -> None:
         self._logins = logins
         self._issuer = issuer

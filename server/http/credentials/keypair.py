@@ -19,6 +19,8 @@ from server.http.signature import SignedRequest, Verified
 class SignedRequests:
     """``Authorization: BackendAI signMethod=HMAC-SHA256, credential=<access key>:<64 hex digits>``."""
 
+    of_its_moment = True
+
     def __init__(self, keypairs: Keypairs) -> None:
         self._keypairs = keypairs
 
@@ -43,6 +45,8 @@ class SignedRequests:
 
 class KeypairTokens:
     """``X-BackendAI-Token: <JWT>``, made by a client and signed with the secret of the key pair that it names."""
+
+    of_its_moment = False
 
     def __init__(self, keypairs: Keypairs) -> None:
         self._keypairs = keypairs

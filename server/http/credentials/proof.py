@@ -41,6 +41,11 @@ class Proof:
 
 
 class Form(Protocol):
+    @property
+    def of_its_moment(self) -> bool:
+        """Whether they prove who sent this request for as long as it runs, as a signature does. A token proves it until
+        it expires."""
+
     async def prove(self, credentials: bytes, scope: Scope, exchange: Exchange) -> Proof:
         """Check the credentials that a request carries. Raises one of ``FAILURES``."""
 

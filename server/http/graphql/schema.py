@@ -143,7 +143,7 @@ def build(specs: tuple[Spec, ...]) -> Built:
 
     It takes a moment, so a process that serves the same declarations twice makes it once.
     """
-    made = _Making([spec for spec in specs if not spec.internal])
+    made = _Making([spec for spec in specs if spec.in_graphql])
     queries = [made.field(spec) for spec in made.specs if spec.operation.reads]
     mutations = [made.field(spec) for spec in made.specs if not spec.operation.reads]
     schema = strawberry.Schema(

@@ -7,8 +7,9 @@ behind a shared address shuts no honest caller out. Every reason that depends on
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -129,6 +130,18 @@ class AuthenticationMiddleware:
         exchange.principal = proof.principal
         exchange.replay_digest = proof.replay_digest
         exchange.body_digest = proof.body_digest
+        exchange.still_good = partial(self._still_good, form, credentials, scope, exchange)
+
+    async def _still_good(self, form: Form, credentials: bytes, scope: Scope, exchange: Exchange) -> None:
+        """Prove the same credentials once more, long after. Raises ``Unauthenticated``."""
+        now = exchange if form.of_its_moment else replace(exchange, received_at=datetime.now(UTC))
+        try:
+            proof = await form.prove(credentials, scope, now)
+            if not address_allowed(exchange.client_address, proof.allowed_addresses):
+                raise Refused(NOT_ALLOWED_FROM_HERE)
+        except FAILURES as refusal:
+            self._metrics.authentication_failed(str(refusal.reason))
+            raise Unauthenticated(str(refusal.reason), "The credentials are no longer good.") from None
 
     async def _refuse(self, exchange: Exchange, refusal: "_Refusal") -> None:
         """Count, slow and record a failure, then say no."""
