@@ -19,6 +19,7 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.access_history import AccessHistory
+from server.repositories.audit_export import AuditExportRepository
 from server.repositories.audit_keys import AuditKeyRepository
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
@@ -38,6 +39,7 @@ from server.repositories.signing_keys import SigningKeyRepository
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
+from server.services.audit_export import AuditExportService
 from server.services.audit_keys import AuditKeyService
 from server.services.audit_records import AuditRecordService
 from server.services.authzen import AuthZenService
@@ -113,6 +115,7 @@ def build(
         PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
+        AuditExportService(AuditExportRepository()),
         declared=ALL_SPECS,
     )
 
