@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -129,7 +130,7 @@ def hashes(file: HashedFile, _: Range) -> Sheet:
     return Lines("hashes.bin", "hashes", file, lambda entry: entry.hash)
 
 
-def sealed(file: HashedFile, _: Range) -> Sheet:
+def sealed_parts(file: HashedFile, _: Range) -> Sheet:
     """The sealed parts, as they are."""
     return Lines("sealed.jsonl", "sealed", file, _sealed_line)
 
@@ -178,7 +179,8 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for one in self._open:
-            one.file.close()
+            with suppress(OSError):  # of what is whole, every file is closed
+                one.file.close()
         shutil.rmtree(self._part, ignore_errors=True)  # it has another name if it is finished
 
     def begin(self, told: Range) -> None:

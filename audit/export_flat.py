@@ -16,8 +16,7 @@ from audit.export import Entry, ExportBroken
 
 Told = Mapping[str, Any]
 _HAVE_COLUMNS = frozenset(
-    "action at changes decision duration_us entity error id operation phase principal request result scope target uses"
-    .split()
+    "action at changes decision duration_us entity error id operation phase principal request result scope target uses".split()
 )
 _PROOF = frozenset({"salt", "sealed", "v"})
 
@@ -93,7 +92,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("rule", Type.TEXT, "`file:line` of the rule that decided.", _at("decision", "rule")),
     Column("policy", Type.TEXT, "The digest of the policy's version.", _at("decision", "policy")),
     Column("roles", Type.NAMES, "The roles that counted.", _at("decision", "roles")),
-    Column("error_status", Type.NUMBER, "Of what did not succeed: the status that the caller saw.", _at("error", "status")),
+    Column(
+        "error_status", Type.NUMBER, "Of what did not succeed: the status that the caller saw.", _at("error", "status")
+    ),
     Column("error_reason", Type.TEXT, "And why.", _at("error", "reason")),
     Column("error_cause", Type.TEXT, "The true cause of a refusal.", _at("error", "cause")),
     Column("duration_us", Type.NUMBER, "Microseconds from the request to the record.", _at("duration_us")),

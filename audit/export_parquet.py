@@ -71,8 +71,6 @@ class ParquetSheet:
         self._writer.close()
 
     def _write(self) -> None:
-        arrays = [
-            self._array(cells, type=field.type) for cells, field in zip(self._cells, self._schema, strict=True)
-        ]
+        arrays = [self._array(cells, type=field.type) for cells, field in zip(self._cells, self._schema, strict=True)]
         self._writer.write_batch(self._batch(arrays, schema=self._schema))
         self._cells = [[] for _ in self._schema]

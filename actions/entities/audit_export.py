@@ -39,7 +39,7 @@ class ExportRange(Output):
     checkpoint: str = Field(description="A checkpoint that covers the range, with all its signatures.")
     before: list[str] = Field(description="The hashes of the subtrees before `first`, widest first.")
     consistency: list[str] = Field(
-        description="The proof from the tree of `end` leaves to the checkpoint's (RFC 6962), empty if they are the same."
+        description="The proof from the tree of `end` leaves to the checkpoint's (RFC 6962); empty if it is that."
     )
     checkpoints: list[str] = Field(
         description="Checkpoints that were signed along the range, in order; of more than 1000, every so many."

@@ -81,9 +81,9 @@ class Export:
         by_time = question.since is not None or question.until is not None
         if by_time and (question.first is not None or question.end is not None):
             raise _wrong("first", "is by index, and `since` and `until` are by time: name one of the two")
-        if question.end is None or question.end > await self._exports.size(unit):
-            if await self._has_to_wait(unit):
-                return None
+        covered = question.end is not None and question.end <= await self._exports.size(unit)
+        if not covered and await self._has_to_wait(unit):
+            return None
         size = await self._exports.size(unit)
         if by_time:
             span = await self._exports.in_time(unit, question.since, question.until, size)
