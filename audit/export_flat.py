@@ -16,7 +16,10 @@ from audit.export import Entry, ExportBroken
 
 Told = Mapping[str, Any]
 _HAVE_COLUMNS = frozenset(
-    "action at changes decision duration_us entity error id operation phase principal request result scope target uses".split()
+    {
+        *("action", "at", "changes", "decision", "duration_us", "entity", "error", "id", "operation", "phase"),
+        *("principal", "request", "result", "scope", "target", "uses"),
+    }
 )
 _PROOF = frozenset({"salt", "sealed", "v"})
 

@@ -19,7 +19,7 @@ def sheet(file: HashedFile, _: Range) -> Sheet:
 def require() -> None:
     """Raises ``ExportBroken`` where pyarrow is not installed."""
     try:
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
     except ImportError:
         raise ExportBroken(
             "Parquet is written by pyarrow, which is not installed: add the extra `parquet`, as in "

@@ -122,7 +122,7 @@ def event(index: int, leaf: bytes, told: Told, tied: Tied) -> dict[str, Any]:
     if told["result"] == "unknown":
         status_id, status = 0, "Unknown"
     severity_id = _severity(told)
-    action, request, error = str(told["action"]), told.get("request") or {}, told.get("error") or {}
+    action, error = str(told["action"]), told.get("error") or {}
     found = {
         "activity_id": activity_id,
         "activity_name": activity,
@@ -154,16 +154,10 @@ def event(index: int, leaf: bytes, told: Told, tied: Tied) -> dict[str, Any]:
             "log_format": "JSON",
             "logged_time": _milliseconds(told["at"]),
             "original_time": told["at"],
-            "correlation_uid": request.get("id") or None,
+            "correlation_uid": (told.get("request") or {}).get("id") or None,
             "tenant_uid": _lying_in(told, "target", "domain") or _lying_in(told, "scope", "domain"),
         },
         "actor": {"user": _principal(told), "authorizations": _authorized(told)},
-        "api": {
-            "operation": action,
-            "request": {"uid": request["id"]} if request.get("id") else None,
-            "response": {"code": error.get("status"), "error": _text(error.get("reason"))} if error else None,
-            "service": {"name": PRODUCT, "uid": tied.checkpoint.origin},
-        },
         "src_endpoint": _source(told),
         "authorizations": _authorized(told),
         **_controlled(told),
@@ -175,7 +169,7 @@ def event(index: int, leaf: bytes, told: Told, tied: Tied) -> dict[str, Any]:
         "unmapped": {name: told[name] for name in ("phase", "scope", "batch", "closes", "stream") if told.get(name)},
         **_particulars(kind, told, tied),
     }
-    return _said(found)
+    return {name: _said(value) for name, value in found.items() if value is not None}
 
 
 def _classified(told: Told, operation: str) -> tuple[Kind, int]:
@@ -201,7 +195,17 @@ def _particulars(kind: Kind, told: Told, tied: Tied) -> dict[str, Any]:
         return {"user": _subject(told), "service": service, "session": session, "is_remote": True}
     if kind == ENTITY_MANAGEMENT:
         return {"entity": _managed(entity, target)}
-    return {"resources": list(_resources(told, entity, target)) or None}
+    return {"api": _call(told, tied), "resources": list(_resources(told, entity, target)) or None}
+
+
+def _call(told: Told, tied: Tied) -> dict[str, Any]:
+    request, error = told.get("request") or {}, told.get("error") or {}
+    return {
+        "operation": str(told["action"]),
+        "request": {"uid": request["id"]} if request.get("id") else None,
+        "response": {"code": error.get("status"), "error": _text(error.get("reason"))} if error else None,
+        "service": {"name": PRODUCT, "uid": tied.checkpoint.origin},
+    }
 
 
 def _managed(entity: str, target: str | None) -> dict[str, Any]:
@@ -225,11 +229,10 @@ def _principal(told: Told) -> dict[str, Any]:
     principal = told["principal"]
     roles = (told.get("decision") or {}).get("roles") or ()
     name = str(principal["name"])
-    kind, _, key = name.partition(":")
     found: dict[str, Any] = {"name": name, "credential_uid": principal.get("credential")}
     match principal.get("kind"):
         case "user":
-            found |= {"uid": key, "type_id": 1, "type": "User"}
+            found |= {"uid": name.removeprefix("user:"), "type_id": 1, "type": "User"}
         case "system":
             found |= {"type_id": 3, "type": "System"}
         case _:

@@ -124,8 +124,10 @@ def audit_export(
     to: Annotated[Path, typer.Option(help="The folder to write. It must not be there yet.")],
     first: Annotated[int | None, typer.Option(min=0, help="The first index.")] = None,
     end: Annotated[int | None, typer.Option(min=0, help="The index after the last.")] = None,
-    since: Annotated[str | None, typer.Option(help="By time instead: 2026-01-31, or 2026-01-31T12:00:00Z.")] = None,
-    until: Annotated[str | None, typer.Option(help="What was made before this. Unsaid: all that there is.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="By time: from then on, a time, or how long ago, like 7d or 12h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only until then, likewise.")] = None,
     format: Annotated[
         list[ExportFormat] | None, typer.Option("--format", "-f", help="What else to write; may be said repeatedly.")
     ] = None,

@@ -132,7 +132,7 @@ _ALONG = (
 _CHECKPOINTS = Query(
     select(_NOTE)
     .join(_ALONG, _ALONG.c.size == _CHECKPOINT.size)
-    .where((_ALONG.c.place - 1) % ((_ALONG.c.number + CHECKPOINTS - 1) / CHECKPOINTS) == 0)
+    .where((_ALONG.c.place - 1) % ((_ALONG.c.number + CHECKPOINTS - 1) // CHECKPOINTS) == 0)
     .order_by(_CHECKPOINT.size)
 )
 _ORIGIN = Query(select(audit_logs.c.origin))
