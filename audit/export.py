@@ -76,6 +76,7 @@ class HashedFile(io.RawIOBase):
         super().__init__()
         self._file = path.open("xb", buffering=_BUFFER)
         self._hash = sha256()
+        self._abandoned = False
         self.size = 0
 
     def writable(self) -> bool:
@@ -85,19 +86,28 @@ class HashedFile(io.RawIOBase):
         return self.size
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
+        if self._abandoned:
+            return memoryview(data).nbytes
         self._hash.update(data)
         written = self._file.write(data)
         self.size += written
         return written
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and not self._abandoned:
             try:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             finally:
-                self._file.close()
+                self.abandon()
                 super().close()
+
+    def abandon(self) -> None:
+        """Let it go, whatever is in it. A library that closes its own part later may still write: to nowhere."""
+        if not self._abandoned:
+            self._abandoned = True
+            with suppress(OSError):
+                self._file.close()
 
     @property
     def sha256(self) -> str:
@@ -179,8 +189,7 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for one in self._open:
-            with suppress(OSError):  # of what is whole, every file is closed
-                one.file.close()
+            one.file.abandon()  # of what is whole, every file is closed
         shutil.rmtree(self._part, ignore_errors=True)  # it has another name if it is finished
 
     def begin(self, told: Range) -> None:
