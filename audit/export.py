@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -43,7 +44,7 @@ class Range:
     keys: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """One leaf: its hash as the tree has it and its bytes, which are None where the record was dropped."""
 
@@ -51,6 +52,19 @@ class Entry:
     hash: bytes
     leaf: bytes | None
     sealed: Mapping[str, str] | None = None
+
+    @cached_property
+    def told(self) -> Mapping[str, Any]:
+        """What the leaf tells; nothing where it was dropped. Raises ``ExportBroken``."""
+        if self.leaf is None:
+            return {}
+        try:
+            found = orjson.loads(self.leaf)
+        except orjson.JSONDecodeError:
+            found = None
+        if not isinstance(found, dict):
+            raise ExportBroken(f"entry {self.index} is no record that this log wrote: it is no JSON object")
+        return found
 
 
 class Sheet(Protocol):

@@ -8,7 +8,7 @@ import csv
 from datetime import datetime
 
 from audit.export import Entry, HashedFile, Range, Sheet
-from audit.export_flat import COLUMNS, NUMBERED, WHOLE, told, value
+from audit.export_flat import COLUMNS, NUMBERED, WHOLE, value
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -31,8 +31,7 @@ class CsvSheet:
         self._rows.writerow((*NUMBERED, *(column.name for column in COLUMNS), WHOLE))
 
     def add(self, entry: Entry) -> bool:
-        record = told(entry)
-        cells = (_cell(value(column, record)) for column in COLUMNS)
+        cells = (_cell(value(column, entry.told)) for column in COLUMNS)
         leaf = "" if entry.leaf is None else entry.leaf.decode()
         self._rows.writerow((entry.index, entry.hash.hex(), *cells, leaf))
         return True

@@ -12,8 +12,6 @@ from typing import Any
 
 import orjson
 
-from audit.export import Entry, ExportBroken
-
 Told = Mapping[str, Any]
 _HAVE_COLUMNS = frozenset(
     {
@@ -109,19 +107,6 @@ COLUMNS: tuple[Column, ...] = (
 
 NUMBERED = ("index", "leaf_hash")
 WHOLE = "leaf"
-
-
-def told(entry: Entry) -> Told:
-    """What a leaf tells; nothing where it was dropped. Raises ``ExportBroken``."""
-    if entry.leaf is None:
-        return {}
-    try:
-        found = orjson.loads(entry.leaf)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise ExportBroken(f"entry {entry.index} is no record that this log wrote: it is no JSON object")
-    return found
 
 
 def value(column: Column, told: Told) -> Any:

@@ -4,7 +4,6 @@ import orjson
 
 from audit.checkpoint import Checkpoint
 from audit.export import Entry, ExportBroken, HashedFile, Lines, Range, Sheet
-from audit.export_flat import told
 from audit.note import Note
 from audit.ocsf import Tied, event
 
@@ -16,7 +15,7 @@ def sheet(file: HashedFile, span: Range) -> Sheet:
         if entry.leaf is None:
             return None
         try:
-            return orjson.dumps(event(entry.index, entry.leaf, told(entry), tied)) + b"\n"
+            return orjson.dumps(event(entry.index, entry.leaf, entry.told, tied)) + b"\n"
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ExportBroken(f"entry {entry.index} is no record that this log wrote") from error
 

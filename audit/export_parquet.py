@@ -6,7 +6,7 @@ It needs pyarrow, which comes with the extra ``parquet`` and is loaded only here
 from typing import Any
 
 from audit.export import Entry, ExportBroken, HashedFile, Range, Sheet
-from audit.export_flat import COLUMNS, NUMBERED, WHOLE, Type, told, value
+from audit.export_flat import COLUMNS, NUMBERED, WHOLE, Type, value
 
 ROWS = 5000
 """In one group: what is held in memory."""
@@ -57,8 +57,7 @@ class ParquetSheet:
         self._cells: list[list[Any]] = [[] for _ in self._schema]
 
     def add(self, entry: Entry) -> bool:
-        record = told(entry)
-        row = (entry.index, entry.hash, *(value(column, record) for column in COLUMNS), entry.leaf)
+        row = (entry.index, entry.hash, *(value(column, entry.told) for column in COLUMNS), entry.leaf)
         for cells, cell in zip(self._cells, row, strict=True):
             cells.append(cell)
         if len(self._cells[0]) >= ROWS:
