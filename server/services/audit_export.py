@@ -80,7 +80,7 @@ class Export:
         question = self._asked
         by_time = question.since is not None or question.until is not None
         if by_time and (question.first is not None or question.end is not None):
-            raise _wrong("first", "is by index, and `since` and `until` are by time: name one of the two")
+            raise _wrong("first", "name it by index, or by time (`since`, `until`), not by both")
         covered = question.end is not None and question.end <= await self._exports.size(unit)
         if not covered and await self._has_to_wait(unit):
             return None
@@ -90,8 +90,8 @@ class Export:
             return span or _nothing("since" if question.since else "until", "nothing is recorded of that time")
         first, end = question.first or 0, size if question.end is None else question.end
         if end > size:
-            raise _wrong("end", f"is more than there is: the log has {size} entries")
-        return range(first, end) or _nothing("first", "no entry begins there and lies before the end")
+            raise _wrong("end", f"the log has {size} entries")
+        return range(first, end) or _nothing("first", "no entry lies between `first` and `end`")
 
     async def _has_to_wait(self, unit: Unit) -> bool:
         """Whether some of what is meant has no index yet. Raises ``Unavailable`` when that takes too long."""
@@ -145,7 +145,7 @@ def _told(given: Given[Any]) -> tuple[FieldChange, ...]:
 
 
 def _wrong(field: str, told: str) -> Invalid:
-    return Invalid("There is no such range.", reason="no-such-range", errors=[Fault(f"/{field}", told)])
+    return Invalid(f"There is no such range: {told}.", reason="no-such-range", errors=[Fault(f"/{field}", told)])
 
 
 def _nothing(field: str, told: str) -> range:
