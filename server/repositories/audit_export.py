@@ -66,11 +66,12 @@ _WAITING = Query(
     )
 )
 _SIZE = Query(select(func.coalesce(func.max(_CHECKPOINT.size), 0).label("size")))
+# Where a limit is part of the text PostgreSQL knows that few rows are wanted, and looks their records up one by one.
 _PROBE = Query(
     select(_LEAF.index, _LEAF.action_id)
     .where(_LEAF.index >= bindparam("index", type_=BigInteger), _LEAF.phase == "done")
     .order_by(_LEAF.index)
-    .limit(1)
+    .limit(literal_column("1"))
 )
 _MADE_IN_TIME = case(
     (_RECORD.at.is_(None), _LEAF.action_id.between(bindparam("low", type_=Uuid), bindparam("high", type_=Uuid))),
@@ -84,10 +85,9 @@ _IN_TIME = (
         _LEAF.index < bindparam("high_index", type_=BigInteger),
         _MADE_IN_TIME,
     )
-    .limit(1)
+    .limit(literal_column("1"))
 )
 _FIRST_IN_TIME, _LAST_IN_TIME = Query(_IN_TIME.order_by(_LEAF.index)), Query(_IN_TIME.order_by(_LEAF.index.desc()))
-# The limit is part of the text: PostgreSQL then knows that the page is short, and looks its records up one by one.
 _ENTRIES = Query(
     select(_LEAF.index, _LEAF.hash, _RECORD.leaf, _RECORD.sealed)
     .select_from(audit_leaves.outerjoin(audit_record, _OF_LEAF))
