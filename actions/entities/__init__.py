@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from actions.entities import (
+    audit_export,
     audit_key,
     audit_proof,
     audit_record,
@@ -53,6 +54,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *audit_record.SPECS,
     *audit_proof.SPECS,
     *audit_watch.SPECS,
+    *audit_export.SPECS,
 )
 
 

@@ -24,6 +24,15 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class ExportFormat(StrEnum):
+    """What the audit log is exported to. The leaves themselves (JSONL) always are: they are what is verified."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    OCSF = "ocsf"
+
+
 class CannotRun(Exception):
     """The command cannot do its work here; the message says why and what to do. It ends with 2."""
 

@@ -20,6 +20,7 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.access_history import AccessHistory
+from server.repositories.audit_export import AuditExportRepository
 from server.repositories.audit_keys import AuditKeyRepository
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.base import Repository
@@ -39,6 +40,7 @@ from server.repositories.signing_keys import SigningKeyRepository
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
+from server.services.audit_export import AuditExportService
 from server.services.audit_keys import AuditKeyService
 from server.services.audit_proofs import AuditProofService
 from server.services.audit_records import AuditRecordService
@@ -116,6 +118,7 @@ def build(
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         AuditProofService(AuditRecordRepository()),
+        AuditExportService(AuditExportRepository()),
         declared=ALL_SPECS,
     )
 

@@ -14,8 +14,13 @@ QUESTION = "question"
 
 def note(unit: Unit, field: str = QUESTION, /, **told: object) -> None:
     """Put what was asked under a field of the action's record. What is None was not asked; text is cut short."""
+    unit.outcome.changes += asked(field, **told)
+
+
+def asked(field: str = QUESTION, /, **told: object) -> tuple[FieldChange, ...]:
+    """The same as the record has it, where there is no unit of work yet."""
     said = {name: _bounded(value) for name, value in told.items() if value is not None}
-    unit.outcome.changes += (FieldChange(field, None, said),)
+    return (FieldChange(field, None, said),)
 
 
 def _bounded(value: object) -> object:

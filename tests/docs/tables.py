@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from audit import export_flat
 from server.http.metrics import Metrics
 from server.settings import PREFIX, Settings
 from server.supervisor import Supervisor
@@ -45,7 +46,19 @@ def metrics_table() -> str:
     return _table(("metric", "type", "labels", "meaning"), sorted(rows))
 
 
-TABLES: dict[str, Callable[[], str]] = {"settings": settings_table, "metrics": metrics_table, "lint": lint_rules}
+def columns_table() -> str:
+    """The columns of an exported table, less those of the leaf itself."""
+    return _table(
+        ("column", "type", "what it holds"), [(f"`{one.name}`", one.type, one.sentence) for one in export_flat.COLUMNS]
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "metrics": metrics_table,
+    "lint": lint_rules,
+    "columns": columns_table,
+}
 _PLACE = re.compile(rf"<!-- ({'|'.join(TABLES)}) -->\n.*?<!-- end -->", re.DOTALL)
 
 

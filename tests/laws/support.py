@@ -144,6 +144,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "RoleBindingChange": [{"expires_at": None}, {"expires_at": "2099-01-01T00:00:00Z"}],
         "PolicyQuestion": [{}, {"files": {"user.csv": "p, owner, user, user, get, Allow\n"}}],
         "DifferenceQuestion": [{"new": {}}],
+        "ExportQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"first": 0, "end": 2**40}],
         # The log grows by being asked about, so what two callers ask alike has an end.
         "ReplayQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"records": 100}],
         "UnusedQuestion": [{"until": "2026-01-01T00:00:00Z"}, {"days": 1}],

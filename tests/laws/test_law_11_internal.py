@@ -10,6 +10,7 @@ import pytest
 from actions.action import Principal, PrincipalKind
 from actions.directory import SYSTEM_ROLES
 from actions.entities import ALL_SPECS
+from actions.entities.audit_export import EXPORT
 from actions.entities.policy_usage import REPLAY
 from actions.errors import Denied, NotFound, Undecided
 from actions.processor import Given, Processor
@@ -54,7 +55,7 @@ async def test_every_system_principal_may_do_what_its_own_lines_say_and_nothing_
     written = {tuple(part.strip() for part in line.split(",")[1:5]) for line in lines if line.startswith("p, system_")}
     index = world.app.policy.current()
     for role in SYSTEM_ROLES:
-        meant = [*INTERNAL, *(spec for spec in ALL_SPECS if spec.operation == REPLAY)]  # what the machine asks, too
+        meant = [*INTERNAL, *(spec for spec in ALL_SPECS if spec.operation in (REPLAY, EXPORT))]  # the machine's, too
         granted = {(role, spec.scope_type.value, spec.entity.name, spec.operation.word) for spec in meant} & written
         assert granted, f"{role} has no line of its own"
         assert {line for line in written if line[0] == role} == granted, f"{role} may do what is not for it"
