@@ -15,6 +15,7 @@ from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Decision, Lineage
+from actions.auditing import AuditPolicy
 from actions.batch import Mode, failing, placed
 from actions.errors import ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
 from audit.record import Phase
@@ -50,7 +51,11 @@ class UsedThing:
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field of the target before and after. ``confidentiality`` is '', 'personal' or 'secret'."""
+    """One field of the target before and after. ``confidentiality`` is '', 'personal' or 'secret'.
+
+    Of a secret the values are the secret itself, or nothing that tells of it. No record holds them: a keyed hash of a
+    ``new`` one at most, if it is a text and the audit policy wants it.
+    """
 
     name: str
     old: object = field(repr=False)
@@ -76,6 +81,8 @@ class Outcome:
     decision: Decision | None = None
     roles: frozenset[str] = frozenset()
     """Those that counted when it was decided."""
+    audit: AuditPolicy | None = None
+    """How much of it is recorded, as the policy has it that decides; None while none was asked: then all is."""
     uses: list[UsedThing] = field(default_factory=list)
     target: str | None = None
     target_lineage: Lineage | None = None

@@ -4,18 +4,21 @@ One place tells every story: mutations, reads, denials and crashes all become re
 the record of a mutation and commits it with the change; this hook writes all others before the answer leaves.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Lineage, PrincipalKind
+from actions.auditing import Level
 from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailable
 from actions.hooks import Outcome, Result, UsedThing
+from actions.redacting import changes_of
 from actions.vocabulary import ScopeType
+from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
-from audit.record import LONGEST, Columns, Draft, Phase, Record, cut
+from audit.record import Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
 
 
@@ -30,20 +33,22 @@ class Recorder:
     The failures of anonymous callers go through the lane that failed authentications go through too.
     """
 
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, hashes: KeyedHashes) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._hashes = hashes
 
     async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
         """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
-        return await self._sealer.seal(draft(outcome, phase, result or outcome.result, datetime.now(UTC)))
+        made = draft(outcome, phase, result or outcome.result, datetime.now(UTC), self._hashes)
+        return await self._sealer.seal(made)
 
     async def records(self, outcomes: Sequence[Outcome], phase: Phase, foretold: Result) -> list[Record]:
         """The records of a transaction: a batch's and its items'. Those that have not ended end as ``foretold``."""
         at = datetime.now(UTC)
-        ended = ((outcome, outcome.result) for outcome in outcomes)
-        drafts = [draft(one, phase, foretold if result is Result.PENDING else result, at) for one, result in ended]
+        ended = ((outcome, foretold if outcome.result is Result.PENDING else outcome.result) for outcome in outcomes)
+        drafts = [draft(one, phase, result, at, self._hashes) for one, result in ended]
         return await self._sealer.seal_all(drafts)
 
     async def after(self, outcome: Outcome) -> None:
@@ -52,6 +57,8 @@ class Recorder:
             return  # what became of an unknown one is found out, and closed, by the sweeper
         if outcome.phase is Phase.OUTCOME and outcome.crash is not None:
             return  # an effect that was cut short is unknown too: its intent stays open
+        if _level(outcome, outcome.phase, outcome.result) is Level.NONE:
+            return  # the policy wants no record of it
         if _is_anonymous_failure(outcome) and not self._lane.admits(
             outcome.action.spec.name, outcome.action.context.client_address or "", datetime.now(UTC)
         ):
@@ -75,9 +82,20 @@ def _is_anonymous_failure(outcome: Outcome) -> bool:
     return outcome.action.principal.kind is PrincipalKind.ANONYMOUS and outcome.result is not Result.SUCCEEDED
 
 
-def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft:
+def _level(outcome: Outcome, phase: Phase, result: Result) -> Level:
+    """How much of it is recorded. Of what opens and closes, both records or the tale would have one end."""
+    action = outcome.action
+    if outcome.audit is None:
+        return Level.FULL
+    level = outcome.audit.level(action.spec.permission, result, action.context.surface)
+    return Level.METADATA if level is Level.NONE and phase is not Phase.DONE else level
+
+
+def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: KeyedHashes) -> Draft:
     """What the record of an outcome says, and which of it is personal and whose."""
     action, decision, error = outcome.action, outcome.decision, outcome.error
+    level = _level(outcome, phase, result)
+    changes = changes_of(outcome, level, hashes)
     lineage, target = outcome.lineage, outcome.target_lineage
     named = outcome.target or action.target
     target_id = cut(named) if named else None
@@ -140,12 +158,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
             }
             for field, used in _uses(outcome, result)
         ],
-        "changes": [
-            {"field": change.name, "old": _bounded(change.old), "new": _bounded(change.new)}
-            if not change.confidentiality
-            else {"field": change.name, "confidential": change.confidentiality}
-            for change in outcome.changes
-        ],
+        "changes": changes.public,
         "request": {"id": action.context.request_id, "surface": action.context.surface},
         "duration_us": round(outcome.elapsed() * 1e6),
     }
@@ -158,7 +171,10 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
         public["batch"] = {"id": str(outcome.part_of.batch), "place": outcome.part_of.place}
     if outcome.sent is not None:
         public["stream"] = {"parts": outcome.sent}
-    return Draft(columns, public, _personal(action, outcome))
+    if level is Level.METADATA:
+        public["level"] = level
+    claimed = outcome.claimed if level is Level.FULL else ""
+    return Draft(columns, public, _personal(action, outcome, changes.personal, claimed), changes.hashes)
 
 
 def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
@@ -169,22 +185,17 @@ def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
             yield from ((f"items/{place}/change/{used.field}", used) for used in part.uses)
 
 
-def _bounded(value: object) -> object:
-    return cut(value) if isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST else value
-
-
-def _personal(action: AnyAction, outcome: Outcome) -> dict[UUID, dict[str, object]]:
+def _personal(
+    action: AnyAction, outcome: Outcome, changed: Mapping[str, object], claimed: str
+) -> dict[UUID, dict[str, object]]:
     personal: dict[UUID, dict[str, object]] = {}
     if action.context.client_address:
         about = action.principal.id or _id(outcome.target_lineage, ScopeType.USER)
         personal[about or NOBODY] = {"client_address": action.context.client_address}
-    sealed = {
-        change.name: [change.old, change.new] for change in outcome.changes if change.confidentiality == "personal"
-    }
-    if sealed:
-        personal.setdefault(outcome.subject or NOBODY, {})["changes"] = sealed
-    if outcome.claimed:
-        personal.setdefault(NOBODY, {})["claimed"] = cut(outcome.claimed)
+    if changed:
+        personal.setdefault(outcome.subject or NOBODY, {})["changes"] = changed
+    if claimed:
+        personal.setdefault(NOBODY, {})["claimed"] = cut(claimed)
     return personal
 
 

@@ -22,6 +22,7 @@ from actions.errors import ChamberlainError
 from actions.processor import Processor
 from actions.recording import Recorder
 from actions.standard import Spec
+from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import LogUnavailable
 from audit.record import new_id
@@ -46,7 +47,7 @@ from server.http.middleware.limits import LimitsMiddleware
 from server.http.middleware.request_id import RequestIdMiddleware
 from server.http.openapi import Described, document
 from server.http.paths import Paths
-from server.keyring import KeyRing
+from server.keyring import HASHES, KeyRing
 from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
@@ -195,7 +196,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
         lane = Lane()
-        recorder = Recorder(sealer, log, lane)
+        recorder = Recorder(sealer, log, lane, KeyedHashes(ring.derived(HASHES)))
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics, settings.trusted_keys)
         shadow = Shadow(database, policy.stored, metrics)

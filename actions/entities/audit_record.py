@@ -19,7 +19,7 @@ from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
 from audit.record import Phase
 
-AUDIT_RECORD = Entity("audit_record", "audit_records")
+AUDIT_RECORD = Entity("audit_record", "audit_records", watched=True)
 TAIL = Operation("tail", on_item=False, reads=True)
 LONGEST_TAIL = 1000
 
