@@ -5,7 +5,7 @@ that succeeded can go unrecorded.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, final
 
@@ -57,23 +57,18 @@ class AuditRule:
 
 
 @final
+@dataclass(frozen=True)
 class AuditPolicy:
-    """The rules and redactions of one policy version. The first rule that matches gives the level; without any it is
-    ``full``. Nothing in it may be changed."""
+    """The rules and redactions of one policy version, by entity and field. The first rule that matches gives the level;
+    without any it is ``full``."""
 
-    __slots__ = ("_levels", "_optional", "redactions", "rules")
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        rules: tuple[AuditRule, ...] = (),
-        redactions: Mapping[tuple[str, str], Redaction] | None = None,
-    ) -> None:
-        self.rules = rules
-        self.redactions = dict(redactions or {})
-        self._optional = frozenset(cell for cell in vocabulary if cell.optional)
-        # Each answer is found once: there are as many as there are cells, results and surfaces.
-        self._levels: dict[tuple[Permission, str, str], Level] = {}
+    vocabulary: Vocabulary = field(repr=False, compare=False)
+    rules: tuple[AuditRule, ...] = ()
+    redactions: Mapping[tuple[str, str], Redaction] = field(default_factory=dict)
+    _levels: dict[tuple[Permission, str, str], Level] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """Each answer is found once: there are as many as there are cells, results and surfaces."""
 
     def level(self, cell: Permission, result: str, surface: str) -> Level:
         """How much of an action is recorded, by the cell that it was decided by."""
@@ -107,10 +102,13 @@ class AuditPolicy:
     def _level(self, cell: Permission, result: str, surface: str) -> Level:
         for rule in self.rules:
             if rule.matches(cell, result, surface):
-                if rule.level is Level.NONE and not (cell in self._optional and result == SUCCEEDED):
+                if rule.level is Level.NONE and not (result == SUCCEEDED and self._is_optional(cell)):
                     return Level.FULL  # no policy that says so is ever compiled; the log does not rest on that alone
                 return rule.level
         return Level.FULL
+
+    def _is_optional(self, cell: Permission) -> bool:
+        return any(known.optional for known in self.vocabulary if known == cell)
 
 
 def _words(rule: AuditRule) -> tuple[frozenset[str] | None, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from actions.entities import (
+    audit_hash,
     audit_key,
     audit_record,
     domain,
@@ -48,6 +49,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
+    *audit_hash.SPECS,
 )
 
 

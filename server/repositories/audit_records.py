@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import eq
 from typing import Any
 from uuid import UUID
 
@@ -20,20 +21,24 @@ from sqlalchemy import (
     Integer,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     case,
     cast,
     false,
     func,
+    literal_column,
     not_,
     or_,
     select,
     true,
     tuple_,
+    type_coerce,
     union_all,
 )
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.errors import NotFound, Unavailable
@@ -50,7 +55,27 @@ _SEEN: dict[ScopeType, ColumnElement[bool]] = {
     ScopeType.ADMIN: true(),
     ScopeType.DOMAIN: or_(audit_record.c.scope_domain_id == SCOPE, audit_record.c.target_domain_id == SCOPE),
 }
-_FIELDS: dict[str, ColumnElement[Any]] = {"id": audit_record.c.action_id, "deleted": false()}
+
+
+class _Hashes(TypeDecorator[str]):
+    """Keyed hashes with spaces between them, equal to each one that is among them: as the index has them."""
+
+    impl = Text
+    cache_ok = True
+
+    class comparator_factory(TypeDecorator.Comparator[str]):
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            if op is not eq:
+                raise ValueError("a keyed hash is looked for as a whole")
+            held = func.string_to_array(audit_record.c.hashes, literal_column("' '"))
+            return and_(audit_record.c.hashes.is_not(None), held.op("@>")(array([cast(other[0], Text)])))
+
+
+_FIELDS: dict[str, ColumnElement[Any]] = {
+    "id": audit_record.c.action_id,
+    "deleted": false(),
+    "hash": type_coerce(audit_record.c.hashes, _Hashes()),
+}
 _OF_A_PLACE = {
     name: audit_record.c[f"{name.partition('_')[0]}_domain_id"]
     for name in ("scope_project_id", "scope_user_id", "target_project_id", "target_user_id")

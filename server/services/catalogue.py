@@ -38,6 +38,7 @@ from server.repositories.signing_keys import SigningKeyRepository
 from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
+from server.services.audit_hashes import AuditHashService
 from server.services.audit_keys import AuditKeyService
 from server.services.audit_records import AuditRecordService
 from server.services.authzen import AuthZenService
@@ -113,6 +114,7 @@ def build(
         PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
+        AuditHashService(ring),
         declared=ALL_SPECS,
     )
 
