@@ -152,8 +152,10 @@ _RESULTS: tuple[tuple[type[ChamberlainError], Result], ...] = (
 
 
 class Hook(Protocol):
-    """Something that is told of every action's end. Raising turns the answer into that error."""
+    """Something that is told of every action's beginning and end. Raising at the end turns the answer into that
+    error; at the beginning it may not."""
 
+    def before(self, action: AnyAction) -> None: ...
     async def after(self, outcome: Outcome) -> None: ...
 
 
@@ -172,6 +174,7 @@ class wrapped:
         self._outcome = Outcome(action)
 
     async def __aenter__(self) -> Outcome:
+        _announce(self._hooks, self._outcome)
         return self._outcome
 
     async def __aexit__(
@@ -202,6 +205,7 @@ async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[
     notes in the outcome.
     """
     outcome = replace(opened, phase=Phase.CLOSED, result=Result.PENDING, recorded=False, stages={}, sent=0)
+    _announce(hooks, outcome)
     try:
         yield outcome
     finally:
@@ -211,6 +215,11 @@ async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[
         await asyncio.shield(_tell(hooks, outcome))
     if outcome.error is not None and outcome.error is not ended_by:
         raise outcome.error
+
+
+def _announce(hooks: Sequence[Hook], outcome: Outcome) -> None:
+    for hook in hooks:
+        hook.before(outcome.action)
 
 
 async def _tell(hooks: Sequence[Hook], outcome: Outcome) -> None:

@@ -15,11 +15,19 @@ from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailabl
 from actions.hooks import Outcome, Result, UsedThing
 from actions.redacting import changes_of
 from actions.vocabulary import ScopeType
+from audit.accounts import Settled
 from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
 from audit.record import Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
+
+
+class Books(Protocol):
+    """Where it is counted that a record is owed, and what became of it."""
+
+    def owed(self, count: int = 1) -> None: ...
+    def settled(self, how: Settled, count: int = 1) -> None: ...
 
 
 class Seals(Protocol):
@@ -33,11 +41,12 @@ class Recorder:
     The failures of anonymous callers go through the lane that failed authentications go through too.
     """
 
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, hashes: KeyedHashes) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, hashes: KeyedHashes, books: Books) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
         self._hashes = hashes
+        self._books = books
 
     async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
         """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
@@ -51,24 +60,40 @@ class Recorder:
         drafts = [draft(one, phase, result, at, self._hashes) for one, result in ended]
         return await self._sealer.seal_all(drafts)
 
+    def before(self, action: AnyAction) -> None:
+        self._books.owed()
+
     async def after(self, outcome: Outcome) -> None:
         """Write what no transaction recorded. Raises ``AuditUnavailable``: the answer is withheld (law 7)."""
-        if outcome.recorded or outcome.result is Result.UNKNOWN:
-            return  # what became of an unknown one is found out, and closed, by the sweeper
+        how = Settled.REFUSAL
+        try:
+            how = await self._settle(outcome)
+        finally:
+            self._books.settled(how)
+            beside = sum(part.recorded for part in outcome.parts) + (outcome.phase is Phase.OUTCOME)
+            self._books.owed(beside)  # a batch has a record for each of its items, too, and an effect its intent's
+            self._books.settled(Settled.RECORD, beside)
+
+    async def _settle(self, outcome: Outcome) -> Settled:
+        if outcome.recorded:
+            return Settled.RECORD
+        if outcome.result is Result.UNKNOWN:
+            return Settled.UNKNOWN  # what became of it is found out, and closed, by the sweeper
         if outcome.phase is Phase.OUTCOME and outcome.crash is not None:
-            return  # an effect that was cut short is unknown too: its intent stays open
+            return Settled.UNKNOWN  # an effect that was cut short is that too: its intent stays open
         if _level(outcome, outcome.phase, outcome.result) is Level.NONE:
-            return  # the policy wants no record of it
+            return Settled.EXCLUDED
         if _is_anonymous_failure(outcome) and not self._lane.admits(
             outcome.action.spec.name, outcome.action.context.client_address or "", datetime.now(UTC)
         ):
-            return  # it is counted, and the count is recorded
+            return Settled.COUNTED  # and the count is recorded
         try:
             opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
             await self._log.write(await self.record(outcome, outcome.phase, opened))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True
+        return Settled.RECORD
 
     async def close(self, outcome: Outcome, result: Result) -> None:
         """Write the closing record of an action that was left open. Raises ``AuditUnavailable``."""
@@ -76,6 +101,8 @@ class Recorder:
             await self._log.write(await self.record(outcome, Phase.SETTLED, result))
         except (LogUnavailable, Unavailable) as error:
             raise AuditUnavailable from error
+        self._books.owed()
+        self._books.settled(Settled.RECORD)
 
 
 def _is_anonymous_failure(outcome: Outcome) -> bool:

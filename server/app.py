@@ -127,6 +127,7 @@ class Application:
             self.uses,
             self.shadow,
             self.internally,
+            self.metrics,
             housekeeper=housekeeper,
             signing_key_life=terms_of(self.settings).signing_key,
         )
@@ -196,7 +197,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
         lane = Lane()
-        recorder = Recorder(sealer, log, lane, KeyedHashes(ring.derived(HASHES)))
+        recorder = Recorder(sealer, log, lane, KeyedHashes(ring.derived(HASHES)), metrics)
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics, settings.trusted_keys)
         shadow = Shadow(database, policy.stored, metrics)
@@ -222,7 +223,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             processor,
             log,
             sequencer,
-            AuthenticationLog(sealer, log, lane),
+            AuthenticationLog(sealer, log, lane, metrics),
             units,
             ring,
             Uses(),
