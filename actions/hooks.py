@@ -15,6 +15,7 @@ from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Decision, Lineage
+from actions.auditing import AuditPolicy
 from actions.batch import Mode, failing, placed
 from actions.errors import ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
 from audit.record import Phase
@@ -50,7 +51,11 @@ class UsedThing:
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field of the target before and after. ``confidentiality`` is '', 'personal' or 'secret'."""
+    """One field of the target before and after. ``confidentiality`` is '', 'personal' or 'secret'.
+
+    Of a secret the values are the secret itself, or nothing that tells of it. No record holds them: a keyed hash of a
+    ``new`` one at most, if it is a text and the audit policy wants it.
+    """
 
     name: str
     old: object = field(repr=False)
@@ -76,6 +81,8 @@ class Outcome:
     decision: Decision | None = None
     roles: frozenset[str] = frozenset()
     """Those that counted when it was decided."""
+    audit: AuditPolicy | None = None
+    """How much of it is recorded, as the policy has it that decides; None while none was asked: then all is."""
     uses: list[UsedThing] = field(default_factory=list)
     target: str | None = None
     target_lineage: Lineage | None = None
@@ -145,8 +152,10 @@ _RESULTS: tuple[tuple[type[ChamberlainError], Result], ...] = (
 
 
 class Hook(Protocol):
-    """Something that is told of every action's end. Raising turns the answer into that error."""
+    """Something that is told of every action's beginning and end. Raising at the end turns the answer into that
+    error; at the beginning it may not."""
 
+    def before(self, action: AnyAction) -> None: ...
     async def after(self, outcome: Outcome) -> None: ...
 
 
@@ -165,6 +174,7 @@ class wrapped:
         self._outcome = Outcome(action)
 
     async def __aenter__(self) -> Outcome:
+        _announce(self._hooks, self._outcome)
         return self._outcome
 
     async def __aexit__(
@@ -195,6 +205,7 @@ async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[
     notes in the outcome.
     """
     outcome = replace(opened, phase=Phase.CLOSED, result=Result.PENDING, recorded=False, stages={}, sent=0)
+    _announce(hooks, outcome)
     try:
         yield outcome
     finally:
@@ -204,6 +215,11 @@ async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[
         await asyncio.shield(_tell(hooks, outcome))
     if outcome.error is not None and outcome.error is not ended_by:
         raise outcome.error
+
+
+def _announce(hooks: Sequence[Hook], outcome: Outcome) -> None:
+    for hook in hooks:
+        hook.before(outcome.action)
 
 
 async def _tell(hooks: Sequence[Hook], outcome: Outcome) -> None:

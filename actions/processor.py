@@ -227,6 +227,7 @@ class Processor(Generic[Unit]):
             spec = action.spec
             outcome.lineage = lineage = await self._lineage(action)
             standing = await self._standing(action.principal)
+            outcome.audit = standing.index.audit
             if lineage is None or lineage.deleted:
                 raise Denied("no such scope", hidden=spec.scope_type is not ScopeType.ADMIN)
             outcome.roles = roles = standing.roles_in(lineage)
@@ -288,6 +289,7 @@ class Processor(Generic[Unit]):
                     outcome.lineage,
                     outcome.decision,
                     outcome.roles,
+                    outcome.audit,
                     target=key,
                     part_of=PartOf(action.id, place),
                 )

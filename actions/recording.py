@@ -4,19 +4,30 @@ One place tells every story: mutations, reads, denials and crashes all become re
 the record of a mutation and commits it with the change; this hook writes all others before the answer leaves.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Lineage, PrincipalKind
+from actions.auditing import Level
 from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailable
 from actions.hooks import Outcome, Result, UsedThing
+from actions.redacting import changes_of
 from actions.vocabulary import ScopeType
+from audit.accounts import Settled
+from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
-from audit.record import LONGEST, Columns, Draft, Phase, Record, cut
+from audit.record import Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
+
+
+class Books(Protocol):
+    """Where it is counted that a record is owed, and what became of it."""
+
+    def owed(self, count: int = 1) -> None: ...
+    def settled(self, how: Settled, count: int = 1) -> None: ...
 
 
 class Seals(Protocol):
@@ -30,38 +41,59 @@ class Recorder:
     The failures of anonymous callers go through the lane that failed authentications go through too.
     """
 
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, hashes: KeyedHashes, books: Books) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._hashes = hashes
+        self._books = books
 
     async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
         """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
-        return await self._sealer.seal(draft(outcome, phase, result or outcome.result, datetime.now(UTC)))
+        made = draft(outcome, phase, result or outcome.result, datetime.now(UTC), self._hashes)
+        return await self._sealer.seal(made)
 
     async def records(self, outcomes: Sequence[Outcome], phase: Phase, foretold: Result) -> list[Record]:
         """The records of a transaction: a batch's and its items'. Those that have not ended end as ``foretold``."""
         at = datetime.now(UTC)
-        ended = ((outcome, outcome.result) for outcome in outcomes)
-        drafts = [draft(one, phase, foretold if result is Result.PENDING else result, at) for one, result in ended]
+        ended = ((outcome, foretold if outcome.result is Result.PENDING else outcome.result) for outcome in outcomes)
+        drafts = [draft(one, phase, result, at, self._hashes) for one, result in ended]
         return await self._sealer.seal_all(drafts)
+
+    def before(self, action: AnyAction) -> None:
+        self._books.owed()
 
     async def after(self, outcome: Outcome) -> None:
         """Write what no transaction recorded. Raises ``AuditUnavailable``: the answer is withheld (law 7)."""
-        if outcome.recorded or outcome.result is Result.UNKNOWN:
-            return  # what became of an unknown one is found out, and closed, by the sweeper
+        how = Settled.REFUSAL
+        try:
+            how = await self._settle(outcome)
+        finally:
+            self._books.settled(how)
+            beside = sum(part.recorded for part in outcome.parts) + (outcome.phase is Phase.OUTCOME)
+            self._books.owed(beside)  # a batch has a record for each of its items, too, and an effect its intent's
+            self._books.settled(Settled.RECORD, beside)
+
+    async def _settle(self, outcome: Outcome) -> Settled:
+        if outcome.recorded:
+            return Settled.RECORD
+        if outcome.result is Result.UNKNOWN:
+            return Settled.UNKNOWN  # what became of it is found out, and closed, by the sweeper
         if outcome.phase is Phase.OUTCOME and outcome.crash is not None:
-            return  # an effect that was cut short is unknown too: its intent stays open
+            return Settled.UNKNOWN  # an effect that was cut short is that too: its intent stays open
+        if _level(outcome, outcome.phase, outcome.result) is Level.NONE:
+            return Settled.EXCLUDED
         if _is_anonymous_failure(outcome) and not self._lane.admits(
             outcome.action.spec.name, outcome.action.context.client_address or "", datetime.now(UTC)
         ):
-            return  # it is counted, and the count is recorded
+            return Settled.COUNTED  # and the count is recorded
         try:
             opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
             await self._log.write(await self.record(outcome, outcome.phase, opened))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True
+        return Settled.RECORD
 
     async def close(self, outcome: Outcome, result: Result) -> None:
         """Write the closing record of an action that was left open. Raises ``AuditUnavailable``."""
@@ -69,15 +101,28 @@ class Recorder:
             await self._log.write(await self.record(outcome, Phase.SETTLED, result))
         except (LogUnavailable, Unavailable) as error:
             raise AuditUnavailable from error
+        self._books.owed()
+        self._books.settled(Settled.RECORD)
 
 
 def _is_anonymous_failure(outcome: Outcome) -> bool:
     return outcome.action.principal.kind is PrincipalKind.ANONYMOUS and outcome.result is not Result.SUCCEEDED
 
 
-def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft:
+def _level(outcome: Outcome, phase: Phase, result: Result) -> Level:
+    """How much of it is recorded. Of what opens and closes, both records or the tale would have one end."""
+    action = outcome.action
+    if outcome.audit is None:
+        return Level.FULL
+    level = outcome.audit.level(action.spec.permission, result, action.context.surface)
+    return Level.METADATA if level is Level.NONE and phase is not Phase.DONE else level
+
+
+def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: KeyedHashes) -> Draft:
     """What the record of an outcome says, and which of it is personal and whose."""
     action, decision, error = outcome.action, outcome.decision, outcome.error
+    level = _level(outcome, phase, result)
+    changes = changes_of(outcome, level, hashes)
     lineage, target = outcome.lineage, outcome.target_lineage
     named = outcome.target or action.target
     target_id = cut(named) if named else None
@@ -140,12 +185,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
             }
             for field, used in _uses(outcome, result)
         ],
-        "changes": [
-            {"field": change.name, "old": _bounded(change.old), "new": _bounded(change.new)}
-            if not change.confidentiality
-            else {"field": change.name, "confidential": change.confidentiality}
-            for change in outcome.changes
-        ],
+        "changes": changes.public,
         "request": {"id": action.context.request_id, "surface": action.context.surface},
         "duration_us": round(outcome.elapsed() * 1e6),
     }
@@ -158,7 +198,10 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime) -> Draft
         public["batch"] = {"id": str(outcome.part_of.batch), "place": outcome.part_of.place}
     if outcome.sent is not None:
         public["stream"] = {"parts": outcome.sent}
-    return Draft(columns, public, _personal(action, outcome))
+    if level is Level.METADATA:
+        public["level"] = level
+    claimed = outcome.claimed if level is Level.FULL else ""
+    return Draft(columns, public, _personal(action, outcome, changes.personal, claimed), changes.hashes)
 
 
 def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
@@ -169,22 +212,17 @@ def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
             yield from ((f"items/{place}/change/{used.field}", used) for used in part.uses)
 
 
-def _bounded(value: object) -> object:
-    return cut(value) if isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST else value
-
-
-def _personal(action: AnyAction, outcome: Outcome) -> dict[UUID, dict[str, object]]:
+def _personal(
+    action: AnyAction, outcome: Outcome, changed: Mapping[str, object], claimed: str
+) -> dict[UUID, dict[str, object]]:
     personal: dict[UUID, dict[str, object]] = {}
     if action.context.client_address:
         about = action.principal.id or _id(outcome.target_lineage, ScopeType.USER)
         personal[about or NOBODY] = {"client_address": action.context.client_address}
-    sealed = {
-        change.name: [change.old, change.new] for change in outcome.changes if change.confidentiality == "personal"
-    }
-    if sealed:
-        personal.setdefault(outcome.subject or NOBODY, {})["changes"] = sealed
-    if outcome.claimed:
-        personal.setdefault(NOBODY, {})["claimed"] = cut(outcome.claimed)
+    if changed:
+        personal.setdefault(outcome.subject or NOBODY, {})["changes"] = changed
+    if claimed:
+        personal.setdefault(NOBODY, {})["claimed"] = cut(claimed)
     return personal
 
 

@@ -5,13 +5,15 @@ label are properties of it, so no two surfaces can disagree. This module knows n
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
+
+from actions.model import SECRET, marks
 
 In = TypeVar("In", bound=BaseModel)
 Out = TypeVar("Out", bound=BaseModel)
@@ -48,12 +50,14 @@ class ScopeType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A type of thing kept. ``scope`` is set when things of this type are themselves scopes."""
+    """A type of thing kept. ``scope`` is set when things of this type are themselves scopes. ``watched``: that it was
+    read is recorded whatever an audit policy says."""
 
     name: str
     plural: str
     scope: ScopeType | None = None
     uuid_keyed: bool = True
+    watched: bool = False
 
     @property
     def segment(self) -> str:
@@ -73,7 +77,8 @@ class Operation:
     *sees* rather than what it *owns* (law 2). ``in_deleted``: it is still decided for a soft-deleted thing.
     ``batch_of``: it does that other operation to many things, and is decided with its word (law 9). ``tells_of``: it
     answers a question about what that other operation shows, and is decided with its word, too. ``in_body``: it reads,
-    but what it is asked is too much for a query, so it is sent as a document.
+    but what it is asked is too much for a query, so it is sent as a document. ``watched``: it only reads, and that it
+    was done is recorded whatever an audit policy says.
     """
 
     word: str
@@ -83,6 +88,7 @@ class Operation:
     batch_of: "Operation | None" = None
     tells_of: "Operation | None" = None
     in_body: bool = False
+    watched: bool = False
 
 
 CREATE = Operation("create", on_item=False)
@@ -136,13 +142,30 @@ class Alias:
     path: str
 
 
+class Kind(StrEnum):
+    """What an audit policy may do with the values of a field. What is ``chosen`` by a person can be guessed at, so not
+    even a keyed hash of it is kept; what was ``issued`` is random, and can be looked for by one."""
+
+    PLAIN = ""
+    PERSONAL = "personal"
+    ISSUED = "issued"
+    CHOSEN = "chosen"
+
+
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One cell of the policy: the Casbin words scope, object and action."""
+    """One cell of the policy: the Casbin words scope, object and action.
+
+    Beside the words stands what an audit policy has to know of the actions that they are for. ``optional``: they only
+    read, and what read well need not be recorded. ``fields`` are what they can be told to change, in the order of
+    names.
+    """
 
     scope: str
     entity: str
     operation: str
+    optional: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    fields: tuple[tuple[str, Kind], ...] = field(default=(), kw_only=True, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.scope}:{self.entity}:{self.operation}"
@@ -193,6 +216,12 @@ class ActionSpec(Generic[In, Out]):
         return Permission(self.scope_type.value, self.entity.name, decided.word)
 
     @property
+    def always_recorded(self) -> bool:
+        """Whether even its successes are recorded whatever an audit policy says: those of all that changes something,
+        of what the server does by itself, and of what shows the log."""
+        return not self.operation.reads or self.internal or self.entity.watched or self.operation.watched
+
+    @property
     def on_own_scope(self) -> bool:
         """The target is the scope itself: ``PATCH /projects/{project}``."""
         return self.entity.scope is self.scope_type and self.operation.on_item
@@ -236,9 +265,46 @@ class ActionSpec(Generic[In, Out]):
 Vocabulary = frozenset[Permission]
 
 
+def spelled(cells: Iterable[Permission]) -> list[list[Any]]:
+    """Cells as JSON can say them, for another process."""
+    return [[cell.scope, cell.entity, cell.operation, cell.optional, cell.fields] for cell in cells]
+
+
+def read_cells(told: Iterable[list[Any]]) -> Vocabulary:
+    """The vocabulary again."""
+    return frozenset(
+        Permission(*words, optional=optional, fields=tuple((name, Kind(kind)) for name, kind in fields))
+        for *words, optional, fields in told
+    )
+
+
 def vocabulary(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> Vocabulary:
-    """Every cell a policy file can speak of."""
-    return frozenset(spec.permission for spec in specs)
+    """Every cell a policy file can speak of, each with what holds for all actions that are decided by it."""
+    found: dict[Permission, Permission] = {}
+    for spec in specs:
+        cell = found.get(spec.permission, replace(spec.permission, optional=True))
+        fields = dict(cell.fields)
+        for name, kind in _fields(spec):
+            fields[name] = max(kind, fields.get(name, kind), key=_GUARDED)
+        optional = cell.optional and not spec.always_recorded
+        found[cell] = replace(cell, optional=optional, fields=tuple(sorted(fields.items())))
+    return frozenset(found.values())
+
+
+_GUARDED = list(Kind).index
+
+
+def _fields(spec: ActionSpec[Any, Any]) -> Iterator[tuple[str, Kind]]:
+    """The fields that an action can be told to change, as callers name them. A secret that they send is of their
+    choosing, one that they are sent was issued."""
+    if spec.operation.reads or spec.each is not None:
+        return
+    models: tuple[tuple[type[BaseModel], Kind], ...] = ((spec.output, Kind.ISSUED), (spec.input, Kind.CHOSEN))
+    for model, secret in models:
+        marked = marks(model)
+        for name in model.model_fields:
+            mark = marked.get(name, "")
+            yield name, secret if mark == SECRET.name else Kind(mark)
 
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")

@@ -66,6 +66,8 @@ class Draft:
     columns: Columns
     public: Mapping[str, object]
     personal: Mapping[UUID, Mapping[str, object]] = field(default_factory=dict, repr=False)
+    hashes: tuple[str, ...] = ()
+    """The keyed hashes in ``public``, for finding the record by them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _seal(draft: Draft, keys: Mapping[UUID, _Key]) -> Record:
         commitments.append({"subject": (name := str(subject)), "commitment": commitment})
         boxes[name] = b64encode(box).decode()
     leaf = canonical({**draft.public, "v": VERSION, "salt": salt.hex(), "sealed": commitments})
-    return Record(draft.columns, leaf, orjson.dumps(boxes) if boxes else None)
+    return Record(draft.columns, leaf, orjson.dumps(boxes) if boxes else None, " ".join(draft.hashes) or None)
 
 
 class SealBroken(ValueError):

@@ -22,6 +22,7 @@ from actions.errors import ChamberlainError
 from actions.processor import Processor
 from actions.recording import Recorder
 from actions.standard import Spec
+from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import LogUnavailable
 from audit.record import new_id
@@ -47,7 +48,7 @@ from server.http.middleware.limits import LimitsMiddleware
 from server.http.middleware.request_id import RequestIdMiddleware
 from server.http.openapi import Described, document
 from server.http.paths import Paths
-from server.keyring import KeyRing
+from server.keyring import HASHES, KeyRing
 from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
 from server.passwords import Passwords
@@ -133,6 +134,7 @@ class Application:
             self.uses,
             self.shadow,
             self.internally,
+            self.metrics,
             housekeeper=housekeeper,
             signing_key_life=terms_of(self.settings).signing_key,
         )
@@ -203,7 +205,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
         lane = Lane()
-        recorder = Recorder(sealer, log, lane)
+        recorder = Recorder(sealer, log, lane, KeyedHashes(ring.derived(HASHES)), metrics)
         units = Units(database, directory, recorder)
         policy = ActivePolicy(database, metrics, settings.trusted_keys)
         shadow = Shadow(database, policy.stored, metrics)
@@ -231,7 +233,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             sequencer,
             Witnessing(database, sequencer, settings.witnesses, metrics),
             PublicTree(database),
-            AuthenticationLog(sealer, log, lane),
+            AuthenticationLog(sealer, log, lane, metrics),
             units,
             ring,
             Uses(),

@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+HASHES = "keyed hashes"
+"""The purpose of the key under which the log holds keyed hashes."""
+
 
 class KeyRingError(Exception):
     """The key file cannot be used; the message names the file and what is wrong with it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from actions.action import PrincipalKind
+from actions.action import AnyAction, PrincipalKind
 from actions.errors import AuditUnavailable, Denied, TooManyRequests, Unauthenticated, Undecided
 from actions.hooks import Outcome, Result
 from audit.record import Phase, cut
@@ -23,7 +23,11 @@ class Monitoring:
         self._metrics = metrics
         self._log = structlog.get_logger("chamberlain.action")
 
+    def before(self, action: AnyAction) -> None:
+        self._metrics.account_begun()
+
     async def after(self, outcome: Outcome) -> None:
+        self._metrics.account_ended()
         action, decision, error = outcome.action, outcome.decision, outcome.error
         metrics = self._metrics
         effect = "none" if decision is None else "allow" if decision.allowed else "deny"

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from actions.action import Decision
+from actions.action import AnyAction, Decision
 from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import decide_along
 from actions.entities.policy_shadow import SPECS, TALLY
@@ -103,6 +103,9 @@ class Shadow:
     def candidate(self) -> PolicyIndex | None:
         """What is asked beside the active policy."""
         return self._running.candidate if self._running else None
+
+    def before(self, action: AnyAction) -> None:
+        """Nothing: it is asked after the fact."""
 
     async def after(self, outcome: Outcome) -> None:
         running = self._running

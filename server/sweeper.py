@@ -22,9 +22,10 @@ from actions.entities.keypair import TALLY
 from actions.entities.signing_key import RENEW
 from actions.entities.signing_key import SPECS as SIGNING_KEY_SPECS
 from actions.errors import ChamberlainError, OutcomeUnknown
+from audit.accounts import Settled
 from audit.log import AuditLog, LogUnavailable
 from audit.record import VERSION, Columns, Phase, Record, canonical
-from server.http.authentication_log import AuthenticationLog
+from server.http.authentication_log import AuthenticationLog, Books
 from server.repositories.audit_keys import has_key_work
 from server.repositories.database import Database
 from server.repositories.installation import has_leftovers
@@ -75,6 +76,7 @@ class Sweeper:
         uses: Uses,
         shadow: Shadow,
         internally: Internally,
+        books: Books,
         *,
         housekeeper: bool,
         signing_key_life: timedelta,
@@ -86,6 +88,7 @@ class Sweeper:
         self._uses = uses
         self._shadow = shadow
         self._internally = internally
+        self._books = books
         self._housekeeper = housekeeper
         self._signing_key_life = signing_key_life
         self._log = structlog.get_logger("chamberlain.sweeper")
@@ -185,3 +188,5 @@ class Sweeper:
                 target_user_id=intent["target_user_id"],
             )
             await self._audit.write(Record(columns, canonical(closing), None))
+            self._books.owed()
+            self._books.settled(Settled.RECORD)

@@ -33,6 +33,7 @@ from actions.recording import Recorder
 from actions.standard import Spec
 from actions.vocabulary import ScopeType
 from audit.checkpoint import Checkpoint
+from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.merkle import leaf_hash
 from audit.ocsf import LEAF_BYTES, Tied, event
@@ -40,6 +41,7 @@ from audit.record import Phase, Record, new_id
 from audit.redaction import Sealer
 from server.cli.output import ExportFormat
 from server.http.authentication_log import AuthenticationLog
+from server.http.metrics import Metrics
 from tests.exports import export
 from tests.world.world import World
 
@@ -119,13 +121,13 @@ def outcomes(spec: Spec) -> Iterator[tuple[Outcome, Phase, Result]]:
 
 async def recorded(spec: Spec) -> list[Record]:
     log = Log()
-    recorder = Recorder(Sealer(Keys()), log, Lane())
+    recorder = Recorder(Sealer(Keys()), log, Lane(), KeyedHashes(bytes(32)), Metrics())
     return [await recorder.record(outcome, phase, result) for outcome, phase, result in outcomes(spec)]
 
 
 async def failed_to_sign_in() -> list[Record]:
     log = Log()
-    failures = AuthenticationLog(Sealer(Keys()), log, lane := Lane())
+    failures = AuthenticationLog(Sealer(Keys()), log, lane := Lane(), Metrics())
     at = datetime(2026, 1, 1, tzinfo=UTC)
     for _ in range(8):
         await failures.failed("192.0.2.1", "request-1", "AKUNKNOWN", "unknown-key", 401, at)

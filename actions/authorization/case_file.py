@@ -1,14 +1,12 @@
 """Reading ``tests/*.yaml``: tables of what the policy is meant to allow, whom, and where.
 
 A table is the whole product of its principals, its scopes and all their actions; what it does not list is meant to be
-denied. Walks the YAML nodes as ``role_file`` does, so that every mistake has a line and a column. This module asks no
-policy what it says.
+denied. This module asks no policy what it says.
 """
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,16 +14,15 @@ import yaml
 
 from actions.authorization.answers import Verdict
 from actions.authorization.linting.of_cases import CASE_CONTRADICTION, CASE_SIZE, CASE_SYNTAX, CASE_WORD
-from actions.authorization.linting.rule import LintRule
 from actions.authorization.rules import ANY, Cells, Finding
 from actions.authorization.source import PolicySource
-from actions.authorization.texts import FINDINGS_AT_MOST, read_text, too_many
+from actions.authorization.texts import read_text
+from actions.authorization.yaml_reader import LIST, STRING, TooMany, YamlReader, place_of
 from actions.vocabulary import Permission, ScopeType, Vocabulary
 
 ALL = "all"
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
-_STRING, _LIST, _MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 _FILE_KEYS = ("principals", "tables")
 _TABLE_KEYS = ("law", "principals", "scopes", "entities", "allow", "deny")
 _BYTES_AT_MOST = 256 * 1024
@@ -115,74 +112,49 @@ def read_cases(
     return tuple(tables), tuple(findings)
 
 
-class _TooMany(Exception):
-    """There are so many mistakes that the rest of the file is not read."""
-
-
-class _Reader:
+class _Reader(YamlReader):
     """One file. What it cannot understand it reports and leaves out."""
 
     def __init__(self, file: str, roles: Collection[str], cells: Cells) -> None:
-        self._file = file
+        super().__init__(file, CASE_SYNTAX, CASE_WORD, _EXAMPLE)
         self._roles = roles
         self._cells = cells
         self._principals: dict[str, frozenset[str]] = {role: frozenset((role,)) for role in roles}
-        self.findings: list[Finding] = []
 
     def tables(self, text: str) -> Iterator[Table]:
         try:
-            root = self._root(text)
-            given = {key.value: value for key, value in self._pairs(root, _FILE_KEYS)} if root else {}
+            root = self.root(text, "The file states no case", "Write a table, or remove the file.")
+            given = {key.value: value for key, value in self.pairs(root, _FILE_KEYS)} if root else {}
             if "principals" in given:
                 self._declare(given["principals"])
             if "tables" in given:
                 yield from self._each_table(given["tables"])
             elif isinstance(root, yaml.MappingNode):
-                self._refuse(root, "There are no 'tables'", _EXAMPLE)
-        except _TooMany:
+                self.refuse(root, "There are no 'tables'", _EXAMPLE)
+        except TooMany:
             return
-
-    def _root(self, text: str) -> yaml.Node | None:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._find(line, column, CASE_SYNTAX, f"This is not YAML: {error.problem or error.context}", _EXAMPLE)
-            return None
-        except (yaml.YAMLError, RecursionError, ValueError):
-            self._find(1, 1, CASE_SYNTAX, "This is not YAML that can be read", _EXAMPLE)
-            return None
-        if root is None:
-            self._find(1, 1, CASE_SYNTAX, "The file states no case", "Write a table, or remove the file.")
-            return None
-        repeated = _repeated(root)
-        if repeated is not None:
-            self._refuse(repeated, "This is used again by an alias", "Write it out: a table is read where it stands.")
-            return None
-        return root
 
     def _declare(self, node: yaml.Node) -> None:
         """The file's own principals: those for whom other roles count than one."""
-        for key, value in self._pairs(node):
+        for key, value in self.pairs(node):
             if key.value in self._roles:
-                self._refuse(key, f"'{key.value}' is a role, and a principal by its own name", "Choose another name.")
+                self.refuse(key, f"'{key.value}' is a role, and a principal by its own name", "Choose another name.")
             elif key.value == ALL or not _NAME.match(key.value):
-                self._refuse(
+                self.refuse(
                     key, f"'{key.value}' is not a principal's name", "Use lower-case letters, digits, '_' and '-'."
                 )
             else:
                 self._principals[key.value] = frozenset(
-                    word.value for word in self._words(value, empty=True) if self._known(word, "role", self._roles)
+                    word.value for word in self.words(value, empty=True) if self.known(word, "role", self._roles)
                 )
 
     def _each_table(self, node: yaml.Node) -> Iterator[Table]:
-        if not isinstance(node, yaml.SequenceNode) or node.tag != _LIST or not node.value:
-            self._refuse(node, "'tables' is not a list of tables", _EXAMPLE)
+        if not isinstance(node, yaml.SequenceNode) or node.tag != LIST or not node.value:
+            self.refuse(node, "'tables' is not a list of tables", _EXAMPLE)
             return
         for item in node.value:
             before = len(self.findings)
-            given = {key.value: value for key, value in self._pairs(item, _TABLE_KEYS)}
+            given = {key.value: value for key, value in self.pairs(item, _TABLE_KEYS)}
             if len(self.findings) == before:
                 table = self._table(item, given)
                 if table is not None:
@@ -191,38 +163,36 @@ class _Reader:
     def _table(self, item: yaml.Node, given: Mapping[str, yaml.Node]) -> Table | None:
         missing = [key for key in ("law", "principals", "scopes") if key not in given]
         if missing:
-            self._refuse(item, f"This table has no '{missing[0]}'", _EXAMPLE)
+            self.refuse(item, f"This table has no '{missing[0]}'", _EXAMPLE)
             return None
         law = given["law"]
-        if not isinstance(law, yaml.ScalarNode) or law.tag != _STRING or not law.value.strip().endswith("."):
-            self._refuse(law, "The law is no sentence", "Say in one sentence, with a full stop, what the table holds.")
+        if not isinstance(law, yaml.ScalarNode) or law.tag != STRING or not law.value.strip().endswith("."):
+            self.refuse(law, "The law is no sentence", "Say in one sentence, with a full stop, what the table holds.")
             return None
         principals = tuple(
             Principal(word.value, self._principals[word.value])
-            for word in self._words(given["principals"])
-            if self._known(word, "principal", self._principals)
+            for word in self.words(given["principals"])
+            if self.known(word, "principal", self._principals)
         )
-        scopes = [
-            word.value for word in self._words(given["scopes"]) if self._known(word, "scope type", list(ScopeType))
-        ]
+        scopes = [word.value for word in self.words(given["scopes"]) if self.known(word, "scope type", list(ScopeType))]
         claimed = frozenset[Permission]().union(*(self._cells.of(scope, ANY, ANY) for scope in scopes))
         if not scopes or not principals:
             return None
         if "entities" in given:
-            words = self._words(given["entities"])
+            words = self.words(given["entities"])
             entities = {word.value for word in words if self._entity(word, claimed)}
             claimed = frozenset(cell for cell in claimed if cell.entity in entities)
-        line, column = _place(item)
+        line, column = place_of(item)
         wanted = {cell: Wanted(Expected.REFUSE, line, column) for cell in claimed}
         denied = self._listed(given["deny"], Expected.DENY, claimed, wanted) if "deny" in given else {}
         allowed = self._listed(given["allow"], Expected.ALLOW, claimed, wanted) if "allow" in given else {}
         for cell in sorted(denied.keys() & allowed.keys(), key=str):
             if _is_all(allowed[cell]) == _is_all(denied[cell]):  # what is named is an exception from all
                 message = f"{cell} is both allowed and denied here"
-                self._refuse(denied[cell], message, "Keep one.", CASE_CONTRADICTION)
+                self.refuse(denied[cell], message, "Keep one.", CASE_CONTRADICTION)
             del (allowed if _is_all(allowed[cell]) else denied)[cell]
-        wanted |= {cell: Wanted(Expected.ALLOW, *_place(node)) for cell, node in allowed.items()}
-        wanted |= {cell: Wanted(Expected.DENY, *_place(node)) for cell, node in denied.items()}
+        wanted |= {cell: Wanted(Expected.ALLOW, *place_of(node)) for cell, node in allowed.items()}
+        wanted |= {cell: Wanted(Expected.DENY, *place_of(node)) for cell, node in denied.items()}
         return Table(self._file, line, " ".join(law.value.split()), principals, wanted)
 
     def _listed(
@@ -237,96 +207,25 @@ class _Reader:
         if _is_all(node):
             return dict.fromkeys(claimed, node)
         listed: dict[Permission, yaml.Node] = {}
-        for key, value in self._pairs(node):
+        for key, value in self.pairs(node):
             if not self._entity(key, claimed):
                 continue
             of_entity = [cell for cell in claimed if cell.entity == key.value]
             if _is_all(value):
                 listed |= dict.fromkeys(of_entity, value)
                 continue
-            for word in self._words(value):
+            for word in self.words(value):
                 found = [cell for cell in of_entity if cell.operation == word.value]
-                self._known(word, f"action of '{key.value}' here", {cell.operation for cell in of_entity})
+                self.known(word, f"action of '{key.value}' here", {cell.operation for cell in of_entity})
                 listed |= dict.fromkeys(found, word)
             if expected is Expected.ALLOW:
-                place = _place(key)
+                place = place_of(key)
                 wanted.update({cell: Wanted(Expected.REFUSE, *place) for cell in of_entity})
         return listed
 
     def _entity(self, word: yaml.ScalarNode, claimed: frozenset[Permission]) -> bool:
-        return self._known(word, "object of this table's scopes", {cell.entity for cell in claimed})
-
-    def _known(self, word: yaml.ScalarNode, kind: str, known: Collection[str]) -> bool:
-        if word.value in known:
-            return True
-        near = get_close_matches(word.value.lower(), known, 1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."
-        self._refuse(word, f"'{word.value}' is no known {kind}", hint, CASE_WORD)
-        return False
-
-    def _words(self, node: yaml.Node, *, empty: bool = False) -> list[yaml.ScalarNode]:
-        """A word, or a list of different words."""
-        if isinstance(node, yaml.ScalarNode) and node.tag == _STRING:
-            return [node]
-        if not isinstance(node, yaml.SequenceNode) or node.tag != _LIST or not (node.value or empty):
-            self._refuse(node, "This is neither a word nor a list of words", "Write: [get, search]")
-            return []
-        found: dict[str, yaml.ScalarNode] = {}
-        for item in node.value:
-            if not isinstance(item, yaml.ScalarNode) or item.tag != _STRING:
-                self._refuse(item, "This is not a word", "Use a plain word.")
-            elif item.value in found:
-                self._refuse(item, f"'{item.value}' is listed twice", "Keep one.")
-            else:
-                found[item.value] = item
-        return list(found.values())
-
-    def _pairs(self, node: yaml.Node, known: Collection[str] = ()) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-        """Each key with its value; a key that is no word, unknown or given before is reported and left out."""
-        if not isinstance(node, yaml.MappingNode) or node.tag != _MAPPING:
-            self._refuse(node, "This is not a mapping", _EXAMPLE)
-            return
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != _STRING:
-                self._refuse(key, "This key is not a word", "Use a plain word.")
-            elif known and key.value not in known:
-                self._refuse(key, f"'{key.value}' is not known here", f"Known: {', '.join(known)}.")
-            elif key.value in seen:
-                self._refuse(key, f"'{key.value}' is given twice", f"Keep one; the first is at line {seen[key.value]}.")
-            else:
-                seen[key.value] = _place(key)[0]
-                yield key, value
-
-    def _refuse(self, node: yaml.Node, message: str, hint: str, rule: LintRule = CASE_SYNTAX) -> None:
-        self._find(*_place(node), rule, message, hint)
-
-    def _find(self, line: int, column: int, rule: LintRule, message: str, hint: str) -> None:
-        self.findings.append(rule.at(self._file, line, column, message, hint))
-        if len(self.findings) == FINDINGS_AT_MOST:
-            self.findings.append(too_many(self._file, line))
-            raise _TooMany
+        return self.known(word, "object of this table's scopes", {cell.entity for cell in claimed})
 
 
 def _is_all(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == _STRING and node.value == ALL
-
-
-def _place(node: yaml.Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
-
-
-def _repeated(root: yaml.Node) -> yaml.Node | None:
-    """A node that stands in more than one place, by an alias: a few of these can spell out billions of words."""
-    seen: set[int] = set()
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            return node
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            waiting += [each for pair in node.value for each in pair]
-    return None
+    return isinstance(node, yaml.ScalarNode) and node.tag == STRING and node.value == ALL

@@ -15,7 +15,7 @@ from actions.authorization.cases import CaseResults, run_cases
 from actions.authorization.index import PolicyIndex, in_order
 from actions.authorization.packed import pack, unpack
 from actions.authorization.source import PolicySource
-from actions.vocabulary import Permission
+from actions.vocabulary import read_cells, spelled
 
 
 class NotAsked(Exception):
@@ -47,7 +47,7 @@ async def cases_aside(
 
 def _request(source: PolicySource, index: PolicyIndex, measures: dict[str, bool]) -> bytes:
     """A line of JSON, and the packed policy."""
-    cells = [[cell.scope, cell.entity, cell.operation] for cell in in_order(index.vocabulary)]
+    cells = spelled(in_order(index.vocabulary))
     head = {"files": packed_files(source), "vocabulary": cells, "measures": measures}
     return json.dumps(head).encode() + b"\n" + pack(index)
 
@@ -56,7 +56,7 @@ def main() -> int:
     """The process. Whatever goes wrong is a traceback on standard error, and 1."""
     head, _, packed = sys.stdin.buffer.read().partition(b"\n")
     request = json.loads(head)
-    index = unpack(packed, frozenset(Permission(*words) for words in request["vocabulary"]))
+    index = unpack(packed, read_cells(request["vocabulary"]))
     results = run_cases(unpacked_files(request["files"]), index, **request["measures"])
     sys.stdout.buffer.write(results.model_dump_json().encode())
     return 0

@@ -13,10 +13,10 @@ from typing import Any
 
 from actions.authorization.aside import packed_files, run_aside, unpacked_files
 from actions.authorization.cases import case_findings
-from actions.authorization.index import compile
+from actions.authorization.index import compile, in_order
 from actions.authorization.rules import Finding, Severity
 from actions.authorization.source import PolicySource, parse
-from actions.vocabulary import Permission, Vocabulary
+from actions.vocabulary import Vocabulary, read_cells, spelled
 
 _SAMPLES = 50_000
 """Casbin walks every rule each time it is asked: this many steps take it a quarter of a second."""
@@ -98,7 +98,7 @@ async def check_in_subprocess(
     """``check`` in another process, which is ended after ``timeout_s`` seconds. A crash or timeout is a ``failure``."""
     request = {
         "files": packed_files(source),
-        "vocabulary": sorted([cell.scope, cell.entity, cell.operation] for cell in vocabulary),
+        "vocabulary": spelled(in_order(vocabulary)),
         "changed_from": packed_files(changed_from) if changed_from else None,
         "budget_s": budget_s,
     }
@@ -123,7 +123,7 @@ def main() -> int:
     """The process: a request on standard input, its result on standard output."""
     request = json.load(sys.stdin)
     old = request["changed_from"]
-    vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
+    vocabulary: Vocabulary = read_cells(request["vocabulary"])
     result = check(
         unpacked_files(request["files"]),
         vocabulary,

@@ -14,7 +14,7 @@ from actions.authorization.cases import case_findings
 from actions.authorization.index import PolicyIndex, compile, in_order
 from actions.authorization.packed import pack, unpack
 from actions.authorization.source import PolicySource, parse
-from actions.vocabulary import Permission, Vocabulary
+from actions.vocabulary import Vocabulary, read_cells, spelled
 
 LARGE = 32 * 1024
 """Bytes of policy files from which on compiling them is left to another process. Below it takes some ten milliseconds
@@ -45,7 +45,7 @@ async def compile_elsewhere(
 ) -> PolicyIndex:
     """``compile_here`` in another process, and the policy's own cases too if they are to be asked. Raises
     ``ValueError`` as it does, else ``NotCompiled``."""
-    cells = [[cell.scope, cell.entity, cell.operation] for cell in in_order(vocabulary)]
+    cells = spelled(in_order(vocabulary))
     told = {"files": packed_files(source), "vocabulary": cells, "with_cases": with_cases}
     request = json.dumps(told).encode()
     try:
@@ -71,7 +71,7 @@ def main() -> int:
     """0: a packed policy is on standard output. ``_FAULTY``: the policy has errors, and the first ones are there."""
     request = json.load(sys.stdin)
     source = unpacked_files(request["files"])
-    vocabulary: Vocabulary = frozenset(Permission(*words) for words in request["vocabulary"])
+    vocabulary: Vocabulary = read_cells(request["vocabulary"])
     try:
         index = compile_here(source, vocabulary)
     except ValueError as error:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import final
 
 from actions.action import Decision
+from actions.auditing import AuditPolicy
 from actions.authorization.rules import RULE_FILES, Cells, Parsed, Role, RoleLink, Rule, ancestors
 from actions.vocabulary import Permission, ScopeType, Vocabulary
 
@@ -42,7 +43,8 @@ class Verdicts:
 class PolicyIndex:
     """One policy, ready to decide. Made by ``compile``, here or in another process; nothing in it may be changed.
 
-    ``read_rules`` is asked when somebody wants to see the rules, which no decision does.
+    ``read_rules`` is asked when somebody wants to see the rules, which no decision does. ``audit`` says how much of
+    what is recorded.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class PolicyIndex:
         "_of_scope",
         "_read_rules",
         "_undecided",
+        "audit",
         "digest",
         "links",
         "roles",
@@ -69,12 +72,14 @@ class PolicyIndex:
         links: tuple[RoleLink, ...],
         verdicts: Verdicts,
         read_rules: Callable[[], tuple[Rule, ...]],
+        audit: AuditPolicy,
     ) -> None:
         self.digest = digest
         self.vocabulary = vocabulary
         self.roles = roles
         self.links = links
         self.verdicts = verdicts
+        self.audit = audit
         self._read_rules = read_rules
         self._columns = {role: column for column, role in enumerate(roles)}
         self._cells = in_order(vocabulary)
@@ -167,7 +172,8 @@ def compile(parsed: Parsed, vocabulary: Vocabulary, digest: str) -> PolicyIndex:
     if parsed.errors:
         raise ValueError(f"a policy with errors is never compiled; the first is {parsed.errors[0]}")
     rules = parsed.rules
-    return PolicyIndex(digest, vocabulary, parsed.roles, parsed.links, _verdicts(parsed, vocabulary), lambda: rules)
+    verdicts = _verdicts(parsed, vocabulary)
+    return PolicyIndex(digest, vocabulary, parsed.roles, parsed.links, verdicts, lambda: rules, parsed.audit)
 
 
 def in_order(vocabulary: Vocabulary) -> tuple[Permission, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from actions.auditing import AuditPolicy
 from actions.authorization.index import PolicyIndex, Verdicts, in_order
 from actions.authorization.rules import Role, RoleLink, Rule
 from actions.vocabulary import ScopeType, Vocabulary
@@ -32,6 +33,7 @@ def pack(index: PolicyIndex) -> bytes:
         "denies": verdicts.denies,
         "files": _text(verdicts.files),
         "lines": _text(verdicts.lines.tobytes()),
+        "audit": index.audit.told(),
     }
     rules = [
         [rule.role, rule.scope, rule.entity, rule.operation, rule.effect, rule.file, rule.line, rule.column, rule.text]
@@ -57,9 +59,9 @@ def unpack(packed: bytes, vocabulary: Vocabulary) -> PolicyIndex:
         raise ValueError("the compiled policy is not whole")
     links = tuple(RoleLink(*fields) for fields in head["links"])
     read_rules: Callable[[], tuple[Rule, ...]] = partial(_rules, rules)
-    return PolicyIndex(
-        head["digest"], vocabulary, roles, links, Verdicts(deciding, allows, denies, files, lines), read_rules
-    )
+    verdicts = Verdicts(deciding, allows, denies, files, lines)
+    audit = AuditPolicy.read(head["audit"], vocabulary)
+    return PolicyIndex(head["digest"], vocabulary, roles, links, verdicts, read_rules, audit)
 
 
 def _rules(packed: bytes) -> tuple[Rule, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from actions.auditing import AuditPolicy
 from actions.directory import NOBODY_YET
 from actions.vocabulary import Permission, ScopeType, Vocabulary
 
@@ -122,6 +123,8 @@ class Parsed:
     links: tuple[RoleLink, ...]
     roles: Mapping[str, Role]
     findings: tuple[Finding, ...]
+    audit: AuditPolicy
+    """How much of what is recorded."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:

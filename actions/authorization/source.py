@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from actions.authorization import lint, model_conf, role_file
+from actions.authorization import audit_file, lint, model_conf, role_file
 from actions.authorization.lines import read_rules, says_nothing
 from actions.authorization.linting.of_files import MISSING_FILE, UNKNOWN_FILE
 from actions.authorization.rules import RULE_FILES, Cells, Finding, Parsed, RoleLink, Rule, Severity
@@ -23,9 +23,10 @@ from actions.vocabulary import Vocabulary
 
 POLICY_FILES = (model_conf.FILE, *RULE_FILES, role_file.FILE)
 """The files that every policy version has."""
+_FILES = (*POLICY_FILES, audit_file.FILE)
+"""Those that it can have."""
 CASES_FOLDER = "tests"
 _CASE_FILE = re.compile(r"tests/[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.yaml\Z")
-_TOLERATED = frozenset({"audit.yaml"})
 _CASE_SUFFIXES = (".yaml", ".yml")
 _POLICY_SUFFIXES = (".csv", ".conf", *_CASE_SUFFIXES)
 
@@ -63,16 +64,13 @@ def read_folder(path: Path) -> PolicySource:
     """The policy files of a folder as they are now. Never raises: what cannot be read is missing for ``parse``.
 
     Files that look like policy but are not known (``project2.csv``) are read too, so that they are refused and not
-    overlooked. The cases are the YAML files of ``tests/``. ``audit.yaml``, hidden files and all others (a README) are
-    left out.
+    overlooked. The cases are the YAML files of ``tests/``. Hidden files and all others (a README) are left out.
     """
     files: dict[str, bytes] = {}
     for name, entry in (
         *_listed(path, "", _POLICY_SUFFIXES),
         *_listed(path / CASES_FOLDER, f"{CASES_FOLDER}/", _CASE_SUFFIXES),
     ):
-        if name in _TOLERATED:
-            continue
         try:
             if stat.S_ISREG(entry.stat().st_mode):
                 with entry.open("rb") as file:
@@ -108,7 +106,7 @@ def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
         else:
             message = "The file is missing, or cannot be read"
             findings.append(MISSING_FILE.at(name, 1, 1, message, "Restore it."))
-    for name in sorted({*source.files} - {*POLICY_FILES, *source.case_files}):
+    for name in sorted({*source.files} - {*_FILES, *source.case_files}):
         findings.append(UNKNOWN_FILE.at(name, 1, 1, "This is no policy file", _meant(name)))
 
     shape = model_conf.ModelShape()
@@ -131,19 +129,21 @@ def parse(source: PolicySource, vocabulary: Vocabulary) -> Parsed:
             findings += read.findings
             if not (read.rules or read.links or any(finding.file == name for finding in findings)):
                 findings.append(says_nothing(name))
+    audit, found = audit_file.read_audit(source.files.get(audit_file.FILE), vocabulary)
+    findings += found
     findings += lint.broken_inheritance(links)
     if not any(finding.severity is Severity.ERROR for finding in findings):
         findings += lint.warnings(rules, links, roles or {}, cells)
-    return Parsed(tuple(rules), tuple(links), MappingProxyType(roles or {}), _in_order(findings))
+    return Parsed(tuple(rules), tuple(links), MappingProxyType(roles or {}), _in_order(findings), audit)
 
 
 def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    order = {name: number for number, name in enumerate(POLICY_FILES)}
+    order = {name: number for number, name in enumerate(_FILES)}
     return tuple(sorted(findings, key=lambda found: (order.get(found.file, len(order)), found)))
 
 
 def _meant(name: str) -> str:
     if "/" in name:
         return "A file of cases is named like tests/domain.yaml."
-    near = get_close_matches(name.lower(), POLICY_FILES, 1)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(POLICY_FILES)}."
+    near = get_close_matches(name.lower(), _FILES, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(_FILES)}."

@@ -5,6 +5,7 @@ from functools import cache
 
 from actions.entities import (
     audit_export,
+    audit_hash,
     audit_key,
     audit_proof,
     audit_record,
@@ -55,6 +56,7 @@ ALL_SPECS: tuple[Spec, ...] = (
     *audit_proof.SPECS,
     *audit_watch.SPECS,
     *audit_export.SPECS,
+    *audit_hash.SPECS,
 )
 
 

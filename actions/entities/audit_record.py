@@ -10,16 +10,16 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from actions.hooks import Result
 from actions.model import Input, Output
-from actions.query import DateTimeFilter, EnumFilter, Filter, IntFilter, StringFilter, UUIDFilter
+from actions.query import DateTimeFilter, EnumFilter, Filter, IntFilter, Operators, StringFilter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
 from audit.record import Phase
 
-AUDIT_RECORD = Entity("audit_record", "audit_records")
+AUDIT_RECORD = Entity("audit_record", "audit_records", watched=True)
 TAIL = Operation("tail", on_item=False, reads=True)
 LONGEST_TAIL = 1000
 
@@ -98,7 +98,9 @@ class AuditChange(Output):
     old: Any = None
     new: Any = None
     confidential: str | None = Field(
-        default=None, description="`personal`: the values are sealed. `secret`: they are nowhere."
+        default=None,
+        description="`personal`: the values are sealed. `secret`: they are nowhere. `omitted`: the audit policy wants "
+        "them nowhere. What is `hashed`, and a secret perhaps, has a keyed hash in place of its value.",
     )
 
 
@@ -196,7 +198,16 @@ class DomainAuditFilter(Filter):
     policy: StringFilter | None = None
 
 
+class HashFilter(Operators):
+    """A keyed hash is looked for as a whole."""
+
+    equals: Annotated[str, StringConstraints(pattern=r"^hmac-sha256:[0-9a-f]{64}$")] | None = None
+
+
 class AuditFilter(DomainAuditFilter):
+    hash: HashFilter | None = Field(
+        default=None, description="Records that hold this keyed hash; `audit_record` *hash* tells that of a value."
+    )
     scope_domain_id: UUIDFilter | None = None
     target_domain_id: UUIDFilter | None = None
 

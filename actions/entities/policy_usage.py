@@ -17,7 +17,7 @@ from actions.model import Time, Unsaid
 from actions.standard import Standard
 from actions.vocabulary import Operation, ScopeType
 
-REPLAY = Operation("replay", on_item=False, reads=True, in_body=True)
+REPLAY = Operation("replay", on_item=False, reads=True, in_body=True, watched=True)
 UNUSED = Operation("unused", on_item=False, reads=True, in_body=True, tells_of=REPLAY)
 DRAFT = Operation("draft", on_item=False, reads=True, in_body=True, tells_of=REPLAY)
 DAYS = 90

@@ -178,8 +178,10 @@ def _changes(record: Mapping[str, Any]) -> Iterator[Line]:
     for change in record["changes"]:
         kind = change["confidential"]
         shown = opened.get(change["field"]) if kind == "personal" else change
-        if kind == "secret":
+        if kind in ("secret", "omitted", "hashed"):
             values = Text("changed; what it was and is stands nowhere", "dim")
+            if change["new"] is not None:
+                values = Text.assemble(unsteered(change["new"]), (" (what it is, hashed)", "dim"))
         elif shown is None:
             values = Text("changed; what it was and is stays sealed", "dim")
         else:

@@ -250,6 +250,25 @@ def audit_keys(
     raise typer.Exit(code)
 
 
+@audit.command("hash")
+def audit_hash(
+    format: Annotated[Format, typer.Option(help="The hash alone, or JSON.")] = Format.TABLE,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Tell the keyed hash that the log holds in place of a secret, to find the records that speak of it.
+
+    The value is read from standard input, or asked for; never an argument. It asks the server, which neither keeps nor
+    logs it. Then: chamberlain api GET /admin/audit-records --filter '{"hash": {"equals": "hmac-sha256:..."}}'
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_hash import hash_value
+
+    with exits():
+        code = hash_value(credentials(settings.credentials_path, endpoint), format)
+    raise typer.Exit(code)
+
+
 @app.command()
 def recover(username: Annotated[str, typer.Argument(help="Whom to give a way back in.")]) -> None:
     """Make a user a superadmin again, with a new password and key pair. LOCAL ONLY.

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from actions.errors import AuditUnavailable, Unavailable
+from audit.accounts import Settled
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
 from audit.record import Columns, Draft, Phase, Record, cut, new_id
@@ -18,15 +19,24 @@ class Seals(Protocol):
     async def seal(self, draft: Draft) -> Record: ...
 
 
+class Books(Protocol):
+    def owed(self, count: int = 1) -> None: ...
+    def settled(self, how: Settled, count: int = 1) -> None: ...
+
+
 class AuthenticationLog:
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, books: Books) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._books = books
 
     async def failed(self, address: str, request_id: str, claimed: str, reason: str, status: int, at: datetime) -> None:
         """Record one failure, or count it. ``claimed`` is the access key that the request named, if any."""
-        if self._lane.admits(ACTION, address, at):
+        if not self._lane.admits(ACTION, address, at):
+            self._books.owed()
+            self._books.settled(Settled.COUNTED)
+        else:
             told: dict[str, object] = {"claimed": cut(claimed), "reason": reason, "status": status}
             await self._write(ACTION, address, at, request_id, told)
 
@@ -50,8 +60,13 @@ class AuthenticationLog:
             "request": {"id": request_id, "surface": "rest"},
             "error": told,
         }
+        self._books.owed()
+        how = Settled.REFUSAL
         try:
             record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
             await self._log.write(record)
+            how = Settled.RECORD
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
+        finally:
+            self._books.settled(how)

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 
+from audit.accounts import Settled
 from server.metrics_merge import Kind, Rule
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -32,6 +33,8 @@ MOST_SERIES: Final = 2000
 """Label sets a family may have in one worker; a histogram has one series per bucket for each."""
 LONGEST_TRACE: Final = 64
 ROWS_AT_ONCE: Final = 16
+
+_OWED: Final = "owed"
 
 _Exemplar = tuple[dict[str, str], float, float]
 """Labels, the value observed, and the Unix time of it in seconds."""
@@ -272,6 +275,12 @@ class Metrics:
         )
         self._batch = self._histogram("audit_batch_size", "Audit records in one batch.", BATCHES)
         self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
+        self._accounts = self._counter(
+            "audit_accounts_total",
+            "Records that were owed, and what became of each: the sum of all others is never more than what was owed.",
+            "as",
+        )
+        self._under_way = self._gauge("audit_actions_under_way", "Actions that have begun and not ended.")
         self._rejected = self._counter(
             "audit_rejected_requests_total", "Requests refused because they could not be recorded."
         )
@@ -301,6 +310,8 @@ class Metrics:
 
         for stage in STAGES:  # known beforehand, so they are there from the first scrape
             self._stage_seconds(stage)
+        for account in (_OWED, *Settled):
+            self._accounts(account)
 
     def request_started(self) -> None:
         self._inflight().inc()
@@ -381,6 +392,22 @@ class Metrics:
     def audit_unwitnessed(self) -> None:
         """This worker asks witnesses no more; another does."""
         self._witness_age.clear()
+
+    def owed(self, count: int = 1) -> None:
+        """``count`` records are owed: an action has begun, or credentials have failed."""
+        if count:
+            self._accounts(_OWED).inc(count)
+
+    def settled(self, how: Settled, count: int = 1) -> None:
+        """What became of ``count`` of them."""
+        if count:
+            self._accounts(how).inc(count)
+
+    def account_begun(self) -> None:
+        self._under_way().inc()
+
+    def account_ended(self) -> None:
+        self._under_way().inc(-1)
 
     def audit_rejected(self) -> None:
         """A request was refused because it could not be recorded."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import eq
 from typing import Any
 from uuid import UUID
 
@@ -19,18 +20,24 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     case,
+    cast,
     false,
     func,
     literal_column,
     or_,
     select,
     true,
+    type_coerce,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.types import TypeDecorator
 
 from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.errors import NotFound, Unavailable
@@ -47,6 +54,23 @@ from server.repositories.unit import Unit
 _PLACES = ("scope_project_id", "scope_user_id", "target_project_id", "target_user_id")
 """What says where scope or target lie, in a domain that is named beside it."""
 _ID = bindparam("id", type_=Uuid)
+
+
+class _Hashes(TypeDecorator[str]):
+    """Keyed hashes with spaces between them, equal to each one that is among them: as the index has them."""
+
+    impl = Text
+    cache_ok = True
+
+    class comparator_factory(TypeDecorator.Comparator[str]):
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            if op is not eq:
+                raise ValueError("a keyed hash is looked for as a whole")
+            hashes: ColumnElement[str | None] = self.expr.clause  # type: ignore[attr-defined]
+            held = func.string_to_array(hashes, literal_column("' '"))
+            return and_(hashes.is_not(None), held.op("@>")(array([cast(other[0], Text)])))
+
+
 _LATEST = Query(
     select(audit_record.c.leaf, audit_record.c.at)
     .order_by(audit_record.c.action_id.desc(), audit_record.c.phase.desc())  # ids grow with time
@@ -88,6 +112,7 @@ def _field(scope_type: ScopeType, record: FromClause) -> Callable[[str], ColumnE
     fields: dict[str, ColumnElement[Any]] = {
         "id": record.c.action_id,
         "index": audit_leaves.c.index,
+        "hash": type_coerce(record.c.hashes, _Hashes()),
         "deleted": false(),
     }
 

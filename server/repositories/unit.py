@@ -80,6 +80,7 @@ class Unit:
         controls = permit.action.spec.controls_principal
         self._cleared = controls is None or bool(controls.fields)
         self._reached = False
+        self._issued: dict[str, FieldChange] = {}
         self._stale: list[object] = []
         self._rows: dict[UUID, Row] = {}
         self._attempting = False
@@ -192,8 +193,14 @@ class Unit:
             and controls.touched_by(frozenset(change.name for change in changes))
         ):
             self._cleared = self._reached
-        self.outcome.changes = changes
+        told = tuple(change for change in changes if change.name not in self._issued)
+        self.outcome.changes = (*told, *self._issued.values())
         self.outcome.subject = subject
+
+    def issues(self, column: str, field: str, secret: str) -> None:
+        """Name a secret that is made, before it is told what changes: for its keyed hash, by which the record can be
+        found. ``column`` keeps it, ``field`` is what callers know it as."""
+        self._issued[column] = FieldChange(field, None, secret, "secret")
 
     def makes_stale(self, *keys: object) -> None:
         """Directory answers that this change makes wrong, forgotten by this worker the moment it is committed."""

@@ -41,6 +41,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.repositories.users import UserRepository
 from server.services.audit_export import AuditExportService
+from server.services.audit_hashes import AuditHashService
 from server.services.audit_keys import AuditKeyService
 from server.services.audit_proofs import AuditProofService
 from server.services.audit_records import AuditRecordService
@@ -119,6 +120,7 @@ def build(
         AuditRecordService(AuditRecordRepository(), ring),
         AuditProofService(AuditRecordRepository()),
         AuditExportService(AuditExportRepository()),
+        AuditHashService(ring),
         declared=ALL_SPECS,
     )
 

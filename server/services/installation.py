@@ -87,5 +87,6 @@ class InstallationService:
             is_default=False,
         )
         unit.targets(user, Lineage((Scope(ScopeType.USER, user), Scope(ScopeType.DOMAIN, domain), ADMIN_SCOPE)))
+        unit.issues("sealed_secret", "secret_key", secret)
         unit.changes((FieldChange("access_key", None, access_key), FieldChange("role", None, SUPERADMIN)), user)
         return Credentials(user_id=user, username=name, access_key=access_key, secret_key=secret)

@@ -58,6 +58,7 @@ class KeypairService(Service[Keypair]):
         if given.input.is_default:
             await self._keypairs.choosing_default(unit, user)
         access_key, secret = new_access_key(), new_secret_key()
+        unit.issues("sealed_secret", "secret_key", secret)
         values = {
             "user_id": user,
             "domain_id": unit.permit.lineage.id_of(ScopeType.DOMAIN),
@@ -73,6 +74,7 @@ class KeypairService(Service[Keypair]):
     async def rotate(self, unit: Unit, given: Given[Any]) -> BaseModel:
         secret = new_secret_key()
         row = await self.repository.own(unit, given.target_id)
+        unit.issues("sealed_secret", "secret_key", secret)
         row = await self.change(unit, given, {"sealed_secret": self._seal(row["access_key"], secret)})
         return self._issued(row, secret)
 

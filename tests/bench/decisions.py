@@ -17,6 +17,7 @@ import casbin
 import cedarpy
 from casbin.persist.adapters import StringAdapter
 
+from actions.auditing import AuditPolicy
 from actions.authorization.index import PolicyIndex, compile, in_order
 from actions.authorization.rules import FILE_OF, RULE_FILES, Parsed, Role, Rule
 from actions.entities import whole_vocabulary
@@ -64,7 +65,7 @@ def generated(size: int, requests: int, rules_per_role: int = RULES_PER_ROLE) ->
         cell = random.choice(own[roles[0]]) if number % 2 else random.choice(cells)
         asked.append((frozenset(roles), cell))
     declared = {name: Role(name, "A role of the benchmark.", tuple(ScopeType)) for name in names}
-    return Generated(tuple(rules), asked, Parsed(tuple(rules), (), declared, ()))
+    return Generated(tuple(rules), asked, Parsed(tuple(rules), (), declared, (), AuditPolicy(whole_vocabulary())))
 
 
 class Bare:

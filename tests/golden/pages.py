@@ -18,6 +18,7 @@ from actions.authorization.index import PolicyIndex, compile
 from actions.authorization.source import parse, read_folder
 from actions.authorization.touched import Holders, Point, Touches
 from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.standard import Spec
 from actions.vocabulary import ScopeType
 from server.app import VERSION, Application, http_app
 from server.cli.policy.diff_markdown import markdown
@@ -56,6 +57,17 @@ AFTER = Sketch(
     (("clerk", "guard"),),
 )
 """Two policies with every kind of difference between them."""
+ENDINGS: Mapping[str, str] = {
+    "succeeded": "it was done",
+    "denied": "the policy said no",
+    "undecided": "deciding itself failed",
+    "invalid": "the input was not readable",
+    "missing": "there is no such thing",
+    "conflict": "the present state forbids it",
+    "crashed": "a mistake of ours",
+    "lost": "its commit was lost, and was found not to have happened",
+    "refused": "the log could not be written",
+}
 METRICS_ROUTES = ("GET /livez", "GET /metrics")
 """What the supervisor serves on the port for metrics, where there is nothing else."""
 _MARKS = {Verdict.ALLOW: "+", Verdict.DENY: "-", Verdict.NONE: "."}
@@ -139,6 +151,38 @@ def ungranted() -> str:
     return _text(["# The actions that the shipped policy grants to nobody.", *names])
 
 
+def coverage() -> str:
+    """One row for each action: how many records it leaves, for each way in which it can end."""
+    lines = [
+        "# The records that each action leaves, by how it ends. A batch of one item has two, where it is done.",
+        "#",
+        *(f"# {ending:<10} {told}" for ending, told in ENDINGS.items()),
+        "# quiet      it succeeded, and the audit policy leaves out all that it may",
+        "",
+        "  ".join((*ENDINGS, "quiet")),
+    ]
+    for spec in sorted(ALL_SPECS, key=lambda spec: spec.name):
+        marks = (f"{sum(covered(spec, ending).values()):<{len(ending)}}" for ending in (*ENDINGS, "quiet"))
+        lines.append(f"{'  '.join(marks)}  {spec.name}")
+    return _text(lines)
+
+
+def covered(spec: Spec, ending: str) -> Mapping[tuple[str, str], int]:
+    """The records of an action that ended so: how many of each phase and result."""
+    if ending == "refused" or (ending == "quiet" and _optional(spec)):
+        return {}
+    if ending in ("succeeded", "quiet"):
+        return {("done", "succeeded"): 2 if spec.each is not None else 1}
+    if ending == "lost":
+        return {("settled", "failed"): 1}
+    return {("done", ending if ending in ("denied", "undecided") else "failed"): 1}
+
+
+def _optional(spec: Spec) -> bool:
+    cells = {str(cell): cell.optional for cell in whole_vocabulary()}
+    return cells[str(spec.permission)]
+
+
 def shipped() -> PolicyIndex:
     source, vocabulary = read_folder(POLICIES), whole_vocabulary()
     return compile(parse(source, vocabulary), vocabulary, source.digest)
@@ -165,6 +209,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "policy-diff.md": policy_diff,
     "ungoverned.txt": ungoverned,
     "ungranted.txt": ungranted,
+    "coverage.txt": coverage,
 }
 
 

@@ -124,6 +124,7 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
         "WhoCouldQuestion": [{"action": "domain_user", "scope": "domain:research", "at": "2026-01-01T00:00:00Z"}],
         "Nothing": [{}],
         "Echo": [{}],
+        "HashQuestion": [{"value": "a secret that was found"}],
         "NewDomain": [{"name": name}],
         "OwnDomainChange": [{"description": "changed"}],
         "DomainChange": [{"description": "changed"}, {"total_resource_slots": {"cpu": 1}}],

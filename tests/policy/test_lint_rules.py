@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from actions.authorization.linting import of_cases, of_declarations, of_files, of_lines, of_policies
+from actions.authorization.linting import of_audit, of_cases, of_declarations, of_files, of_lines, of_policies
 from actions.authorization.linting.all_rules import GROUPS, LINT_RULES
 from actions.authorization.linting.of_files import TOO_MANY
 from actions.authorization.linting.of_lines import LINE_TYPE
@@ -57,7 +57,7 @@ def test_a_rule_says_what_is_wrong_why_it_matters_and_how_to_mend_it(rule: LintR
 def test_every_rule_is_listed_once() -> None:
     stated = [
         value
-        for module in (of_files, of_lines, of_declarations, of_policies, of_cases)
+        for module in (of_files, of_lines, of_declarations, of_policies, of_cases, of_audit)
         for value in vars(module).values()
         if isinstance(value, LintRule)
     ]
@@ -82,4 +82,5 @@ def test_what_could_be_no_policy_at_all_is_an_error_and_what_misleads_a_warning(
     assert warnings == {
         *("no-rule", "duplicate", "shadowed", "contradictory", "unreachable"),
         *("unheld-role", "idle-role", "look-alike-role", "redundant-link", "internal-grant"),
+        "audit-unreachable",
     }

@@ -134,7 +134,7 @@ def test_a_file_that_looks_like_policy_is_not_overlooked(tmp_path: Path) -> None
     for name, content in GOOD.files.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "tests").mkdir()
-    for name in ("README.md", ".domain.csv.swp", "audit.yaml"):
+    for name in ("README.md", ".domain.csv.swp"):
         (tmp_path / name).write_text("not rules")
     assert read_folder(tmp_path).digest == GOOD.digest
     (tmp_path / "Domain2.CSV").write_text("p, admin, domain, thing, get, deny\n")

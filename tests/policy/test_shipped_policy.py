@@ -86,14 +86,14 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
     }
 
 
-@pytest.mark.parametrize(("role", "also"), [("auditor", {"replay", "export", *ASKING}), ("monitor", set())])
+@pytest.mark.parametrize(("role", "also"), [("auditor", {"replay", "export", "hash", *ASKING}), ("monitor", set())])
 def test_those_who_look_on_change_nothing(role: str, also: set[str]) -> None:
     assert {cell.rpartition(":")[2] for cell in words(role)} == LOOKING | also
 
 
 def test_auditors_read_everything_but_what_is_seen_by_oneself_alone() -> None:
     ones_own = {"user:project:get", "user:project:search"}
-    operations = LOOKING | READING_THE_LOG | ASKING
+    operations = LOOKING | READING_THE_LOG | ASKING | {"hash"}
     assert words("auditor") == {str(cell) for cell in VOCABULARY if cell.operation in operations} - ones_own
 
 

@@ -1,0 +1,235 @@
+"""Law 7, counted: every record that is owed is settled, and what the metrics call a record is a row of the log."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import uuid4
+
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from actions.authorization.source import PolicySource
+from actions.entities.audit_record import SPECS as AUDIT_SPECS
+from actions.entities.audit_record import TAIL
+from actions.errors import ChamberlainError
+from audit.accounts import Settled
+from audit.lane import IN_FULL
+from server.http.metrics import Metrics
+from server.metrics_merge import decode, fold, merge
+from tests.world.client import Caller
+from tests.world.counted import registry
+from tests.world.stage import Persona
+from tests.world.world import World
+
+NONE_OF_WHOAMI = b"rules:\n  - {level: none, operations: [whoami], entities: [user], results: [succeeded]}\n"
+FOLLOW = next(spec for spec in AUDIT_SPECS if spec.operation == TAIL)
+
+
+@dataclass
+class Books:
+    """What a scrape of ``/metrics`` says of the log."""
+
+    owed: float
+    settled: dict[str, float]
+    under_way: float
+
+    @classmethod
+    def of(cls, world: World) -> "Books":
+        accounts: dict[str, float] = {}
+        under_way = -1.0
+        for family in text_string_to_metric_families(generate_latest(registry(world.app.metrics)).decode()):
+            for sample in family.samples:
+                if sample.name == "chamberlain_audit_accounts_total":
+                    accounts[sample.labels["as"]] = sample.value
+                elif sample.name == "chamberlain_audit_actions_under_way":
+                    under_way = sample.value
+        owed = accounts.pop("owed")
+        assert accounts.keys() == {*Settled}
+        return cls(owed, accounts, under_way)
+
+    @property
+    def balance(self) -> float:
+        return self.owed - sum(self.settled.values()) - self.under_way
+
+
+async def rows(world: World) -> int:
+    [found] = await world.sql("SELECT count(*) AS rows FROM audit_record")
+    return int(found["rows"])
+
+
+async def use(world: World, **files: bytes) -> None:
+    """Decide by the policy in force with further files."""
+    named = {f"{stem}.yaml": content for stem, content in files.items()}
+    await world.app.policy.use(PolicySource({**world.app.policy.source.files, **named}))
+
+
+@dataclass
+class Crowd:
+    """Callers of every kind, who know how many records their requests owe. ``owes`` is the sum of it."""
+
+    world: World
+    random: Random
+    owes: int = 0
+    seen: Counter[int] = field(default_factory=Counter)
+
+    async def one(self) -> None:
+        asks: list[Callable[[], Awaitable[int]]] = [
+            *(self.read, self.change, self.denied, self.missing, self.invalid, self.batch, self.document),
+            *(self.nonsense, self.bad_signature, self.bad_login, self.stream, self.internal, self.unserved, self.quiet),
+        ]
+        owed = await self.random.choice(asks)()
+        self.owes += owed
+
+    async def _ask(self, who: str, method: str, path: str, body: object = None) -> int:
+        answer = await self.world.as_(who).send(method, path, body)
+        self.seen[answer.status_code] += 1
+        return answer.status_code
+
+    async def read(self) -> int:
+        await self._ask("root", "GET", "/admin/users")
+        return 1
+
+    async def quiet(self) -> int:
+        await self._ask("mia", "GET", "/auth/whoami")
+        return 1
+
+    async def change(self) -> int:
+        await self._ask("root", "PATCH", f"/admin/users/{self.world.id('mia')}", {"description": uuid4().hex})
+        return 1
+
+    async def denied(self) -> int:
+        await self._ask("mia", "GET", "/admin/users")
+        return 1
+
+    async def missing(self) -> int:
+        await self._ask("root", "GET", f"/admin/users/{uuid4()}")
+        return 1
+
+    async def invalid(self) -> int:
+        await self._ask("root", "POST", "/admin/domains", {"nonsense": 1})
+        return 1
+
+    async def batch(self) -> int:
+        users = [str(self.world.id(name)) for name in ("mia", "piotr", "olga")]
+        users += [str(uuid4())] * self.random.randint(0, 1)
+        items = [{"id": user, "change": {"description": uuid4().hex}} for user in users]
+        mode = self.random.choice(["atomic", "partial"])
+        status = await self._ask("root", "POST", "/admin/users/batch_update", {"items": items, "mode": mode})
+        return 1 + (len(items) if status == 200 else 0)
+
+    async def document(self) -> int:
+        fields = self.random.randint(1, 4)
+        told = " ".join(f"f{place}: adminSearchUsers {{ totalCount }}" for place in range(fields))
+        await self._ask("root", "POST", "/graphql", {"query": f"{{ {told} }}"})
+        return fields
+
+    async def nonsense(self) -> int:
+        await self._ask("root", "POST", "/graphql", {"query": "{ thereIsNoSuchField }"})
+        return 0
+
+    async def bad_signature(self) -> int:
+        mia = self.world.personas["mia"]
+        wrong = Persona("mia", mia.id, mia.access_key, "not the secret")
+        address = f"192.0.2.{self.random.randint(1, 2)}"
+        self.seen[(await Caller(self.world.asgi, wrong, address=address).send("GET", "/auth/whoami")).status_code] += 1
+        return 1
+
+    async def bad_login(self) -> int:
+        caller = self.world.stranger(address=f"198.51.100.{self.random.randint(1, 2)}")
+        answer = await caller.send("POST", "/auth/authorize", {"username": "mia", "password": "wrong"})
+        self.seen[answer.status_code] += 1
+        return 1
+
+    async def stream(self) -> int:
+        opened = 0
+        with contextlib.suppress(ChamberlainError):
+            async with self.world.app.following(FOLLOW, "system:operator", {"count": 1}) as parts:
+                opened = 1
+                await anext(parts)
+        return 1 + opened
+
+    async def internal(self) -> int:
+        with contextlib.suppress(ChamberlainError):
+            await self.world.app.internally(FOLLOW, "system:operator", {"count": 1})
+        return 1
+
+    async def unserved(self) -> int:
+        await self._ask("root", "GET", "/no/such/path")
+        return 0
+
+
+async def refusing_at_times(world: World, random: Random) -> None:
+    """Take the right to write the log away, give it back, and again. Ends as it began."""
+    try:
+        while True:
+            await asyncio.sleep(random.uniform(0.02, 0.2))
+            await world.sql("REVOKE INSERT ON audit_record FROM chamberlain_app")
+            await asyncio.sleep(random.uniform(0.02, 0.2))
+            await world.sql("GRANT INSERT ON audit_record TO chamberlain_app")
+    finally:
+        await asyncio.shield(world.sql("GRANT INSERT ON audit_record TO chamberlain_app"))
+
+
+async def test_whatever_is_asked_and_refused_the_books_balance(world: World) -> None:
+    """Of a crowd that does everything, while the log is refused at random: each owed record is settled in one way, what
+    is called a record is a row, and nobody who asked is missing."""
+    await use(world, audit=NONE_OF_WHOAMI)
+    random = Random(7)
+    crowd = Crowd(world, random)
+    before, rows_before = Books.of(world), await rows(world)
+    refusing = asyncio.create_task(refusing_at_times(world, random))
+    for _ in range(30):
+        await asyncio.gather(*(crowd.one() for _ in range(8)))
+    refusing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await refusing
+    after = Books.of(world)
+    gained = {how: after.settled[how] - before.settled[how] for how in after.settled}
+    assert after.under_way == 0
+    assert after.balance == 0
+    assert after.owed - before.owed == crowd.owes
+    assert gained[Settled.RECORD] == await rows(world) - rows_before
+    assert all(gained[how] > 0 for how in Settled if how is not Settled.UNKNOWN), gained
+    assert {200, 401, 403, 404, 422, 503} <= crowd.seen.keys()
+
+
+async def test_what_is_under_way_is_owed_and_not_yet_settled(world: World) -> None:
+    before = Books.of(world)
+    async with world.app.following(FOLLOW, "system:operator", {"count": 1}):
+        during = Books.of(world)
+        assert (during.owed - before.owed, during.under_way, during.balance) == (2, 1, 0)
+    after = Books.of(world)
+    assert (after.owed - before.owed, after.under_way, after.balance) == (2, 0, 0)
+
+
+async def test_the_count_of_a_flood_is_owed_and_settled_as_the_record_that_it_is(world: World) -> None:
+    stranger = world.stranger(address="203.0.113.9")
+    before, rows_before = Books.of(world), await rows(world)
+    for _ in range(IN_FULL + 4):
+        await stranger.send("GET", "/auth/whoami", headers={"authorization": "BackendAI nonsense"})
+    counted = Books.of(world).settled[Settled.COUNTED] - before.settled[Settled.COUNTED]
+    assert counted >= 4
+    await world.app.failures.flush(datetime.now(UTC) + timedelta(minutes=2))
+    after = Books.of(world)
+    assert after.balance == 0
+    records = await world.records("authenticate")
+    assert sum(record["error"].get("count", 0) for record in records) == counted
+    assert after.settled[Settled.RECORD] - before.settled[Settled.RECORD] == await rows(world) - rows_before
+
+
+async def test_a_worker_that_is_killed_leaves_what_it_had_under_way_unsettled(world: World) -> None:
+    """Its counts are kept, and what it had begun is no longer under way anywhere: that many answers nobody got."""
+    living, killed = Metrics(), Metrics()
+    for metrics in (living, killed):
+        metrics.owed(3)
+        metrics.settled(Settled.RECORD, 2)
+        metrics.account_begun()
+    told = merge(fold([], decode(await killed.snapshot())), [decode(await living.snapshot())])
+    values = {(sample.name, sample.labels.get("as")): sample.value for family in told for sample in family.samples()}
+    settled = sum(values["chamberlain_audit_accounts_total", how] for how in Settled)
+    assert values["chamberlain_audit_accounts_total", "owed"] - settled == 2
+    assert values["chamberlain_audit_actions_under_way", None] == 1
