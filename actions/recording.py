@@ -15,6 +15,7 @@ from actions.hooks import Outcome, Result, UsedThing
 from actions.vocabulary import ScopeType
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
+from audit.pulse import Pulse
 from audit.record import LONGEST, Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
 
@@ -30,10 +31,11 @@ class Recorder:
     The failures of anonymous callers go through the lane that failed authentications go through too.
     """
 
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, pulse: Pulse) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._pulse = pulse
 
     async def record(self, outcome: Outcome, phase: Phase = Phase.DONE, result: Result | None = None) -> Record:
         """The sealed record of an outcome as it stands. ``result`` foretells it, for a record inside a transaction."""
@@ -58,7 +60,8 @@ class Recorder:
             return  # it is counted, and the count is recorded
         try:
             opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
-            await self._log.write(await self.record(outcome, outcome.phase, opened))
+            with self._pulse.watched():
+                await self._log.write(await self.record(outcome, outcome.phase, opened))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True

@@ -8,6 +8,7 @@ from typing import Protocol
 from actions.errors import AuditUnavailable, Unavailable
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
+from audit.pulse import Pulse
 from audit.record import Columns, Draft, Phase, Record, cut, new_id
 from audit.redaction import NOBODY
 
@@ -19,10 +20,11 @@ class Seals(Protocol):
 
 
 class AuthenticationLog:
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, pulse: Pulse) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._pulse = pulse
 
     async def failed(self, address: str, request_id: str, claimed: str, reason: str, status: int, at: datetime) -> None:
         """Record one failure, or count it. ``claimed`` is the access key that the request named, if any."""
@@ -51,7 +53,8 @@ class AuthenticationLog:
             "error": told,
         }
         try:
-            record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
-            await self._log.write(record)
+            with self._pulse.watched():
+                record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
+                await self._log.write(record)
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
