@@ -31,7 +31,7 @@ SILENCE_SECONDS = 1.25
 """A log that has not answered for so long hangs. With a beat it is known within 1.5 s, and told within 2."""
 
 _COULD_WRITE = "INSERT INTO audit_record (action_id) SELECT NULL::uuid WHERE false"
-"""Adds nothing, but takes the lock that a record needs, and asks for the privilege and for a database that can write."""
+"""Adds nothing, but needs what a record needs: the lock, the privilege, a database that may be written to."""
 _FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _NOT_THE_RECORDS = (
     TimeoutError,
