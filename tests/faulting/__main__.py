@@ -1,6 +1,6 @@
 """``python -m tests.faulting``: rounds of faults, a table of what they did, and ``build/faults.json``.
 
-``FAULT_ROUNDS`` is how many (200), ``FAULT_SEED`` what chooses (random, and printed), ``FAULT_KINDS`` which, by name with
+``FAULT_ROUNDS`` is how many (200), ``FAULT_SEED`` what chooses (random, and printed), ``FAULT_KINDS`` which: names with
 commas between, for who looks for something. Exit code 1 if anything is wrong.
 """
 

@@ -153,7 +153,11 @@ async def ask(
     with contextlib.suppress(httpx.TransportError):
         response = await http.request(method, path, json=body, headers={"x-request-id": request_id})
         status, retry_after = response.status_code, "retry-after" in response.headers
-        answer = response.json()
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = {"code": f"no JSON: {response.text[:80]}"}
+            status = status if status >= 400 else 500
         problem = answer if status >= 400 else {}
         if what == "graphql" and status == 200 and answer.get("errors"):
             problem = answer["errors"][0]["extensions"]
