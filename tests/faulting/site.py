@@ -36,6 +36,7 @@ class Site:
         self._clock.write_bytes(bytes(8))
         self.clock = self._preloaded()
         self.server: Server
+        self._port = 0
 
     def _mounted(self) -> bool:
         if os.geteuid() != 0:
@@ -63,7 +64,8 @@ class Site:
         before = {name: os.environ.get(name) for name in ("LD_PRELOAD", "FAULT_CLOCK")}
         os.environ.update(self.environment if self.clock else {})
         try:
-            self.server = self.house.start(log_level="warning")
+            self.server = self.house.start(log_level="warning", http_port=self._port)
+            self._port = int(self.server.http.rpartition(":")[2])  # clients come back to the same address
         finally:
             for name, value in before.items():
                 os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
