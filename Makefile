@@ -6,6 +6,8 @@ BENCH_ARGS ?=
 LOCK_ARGS ?=
 FUZZ_EXAMPLES ?= 5
 LAWS_REQUESTS ?= 1000000
+FAULT_ROUNDS ?= 200
+FAULT_SEED ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -13,7 +15,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test slow fuzz laws check format golden docs bench lock clean
+.PHONY: help run dev test slow fuzz laws faults check format golden docs bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -66,6 +68,9 @@ fuzz: dev  ## hold the server to its OpenAPI document, for some minutes; FUZZ_EX
 laws: dev  ## hold the policy engine to its laws with a million requests, some minutes; LAWS_REQUESTS=100000 for fewer
 	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 tests/policy/test_policy_laws.py \
 		tests/policy/test_lint_fuzz.py $(PYTEST_ARGS)
+
+faults: dev  ## kill, suspend, cut and fill a server at work, and check its log, 25 minutes; FAULT_ROUNDS=10 for fewer
+	@FAULT_ROUNDS=$(FAULT_ROUNDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m tests.faulting
 
 check: dev  ## lint, types, import contracts, goldens
 	@$(BIN)/ruff check

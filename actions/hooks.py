@@ -17,7 +17,9 @@ from uuid import UUID
 from actions.action import AnyAction, Decision, Lineage
 from actions.auditing import AuditPolicy
 from actions.batch import Mode, failing, placed
-from actions.errors import ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
+from actions.errors import AuditUnavailable, ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
+from audit.log import LogUnavailable
+from audit.pulse import Pulse
 from audit.record import Phase
 
 
@@ -195,6 +197,31 @@ class wrapped:
             return  # it goes on as it is
         if outcome.error is not None and outcome.error is not error:
             raise outcome.error from error or outcome.error.__cause__
+
+
+class recordable:
+    """What lasts only while the log answers (law 7): begun while it hangs, or overtaken by that, it is not done."""
+
+    __slots__ = ("_outcome", "_watched")
+
+    def __init__(self, outcome: Outcome, pulse: Pulse) -> None:
+        self._outcome, self._watched = outcome, pulse.watched()
+
+    def __enter__(self) -> None:
+        try:
+            self._watched.__enter__()
+        except LogUnavailable as error:
+            raise AuditUnavailable from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._watched.__exit__(kind, error, trace)
+        except LogUnavailable as overtaken:
+            if self._outcome.recorded or self._outcome.phase is Phase.OUTCOME:  # it is done, or may be
+                raise OutcomeUnknown(str(self._outcome.action.id)) from overtaken
+            raise AuditUnavailable from overtaken
 
 
 @asynccontextmanager

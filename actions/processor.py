@@ -34,10 +34,11 @@ from actions.authorization.standing import Standing, decide_along
 from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, implied_bindings
 from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
-from actions.hooks import FieldChange, Hook, Outcome, PartOf, UsedThing, until_closed, wrapped
+from actions.hooks import FieldChange, Hook, Outcome, PartOf, UsedThing, recordable, until_closed, wrapped
 from actions.repeated_names import refuse_repeated_names
 from actions.standard import Spec
 from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
+from audit.pulse import Pulse
 from audit.record import Phase, new_id
 
 Unit = TypeVar("Unit")
@@ -117,32 +118,37 @@ class Processor(Generic[Unit]):
         policy: Callable[[], PolicyIndex],
         open_unit: OpenUnit[Unit],
         hooks: Sequence[Hook],
+        pulse: Pulse,
     ) -> None:
         self._offers = offers
         self._directory = directory
         self._policy = policy
         self._open = open_unit
         self._hooks = tuple(hooks)
+        self._pulse = pulse
 
     async def execute(self, action: Action[In, Out]) -> Out:
         """Run one action and return its output. Raises a ``ChamberlainError``, and nothing else but cancellation."""
         offer = self._offers[action.spec]
         request = cast(AnyAction, action)
         async with wrapped(self._hooks, request) as outcome:
-            with _timed(outcome, "authorize"):
-                permit = await self._authorize(request, outcome)
-            with _timed(outcome, "validate"):
-                given = await self._validate(request, permit, outcome)
-            if offer.prepare is not None:
-                given = Given(given.input, given.target, await offer.prepare(given))
-                permit = await self._authorize(request, outcome)  # preparing takes time, and rights may have gone in it
-            with _timed(outcome, "handler"):
-                if action.spec.effect is Effect.OUTSIDE:
-                    result = await self._reach_outside(offer, permit, given, outcome)
-                else:
-                    async with self._open(permit, outcome) as unit:
-                        result = await offer.handler(unit, given)
-            outcome.succeeded()
+            with recordable(outcome, self._pulse):
+                with _timed(outcome, "authorize"):
+                    permit = await self._authorize(request, outcome)
+                with _timed(outcome, "validate"):
+                    given = await self._validate(request, permit, outcome)
+                if offer.prepare is not None:
+                    given = Given(given.input, given.target, await offer.prepare(given))
+                    permit = await self._authorize(
+                        request, outcome
+                    )  # preparing takes time, and rights may have gone in it
+                with _timed(outcome, "handler"):
+                    if action.spec.effect is Effect.OUTSIDE:
+                        result = await self._reach_outside(offer, permit, given, outcome)
+                    else:
+                        async with self._open(permit, outcome) as unit:
+                            result = await offer.handler(unit, given)
+                outcome.succeeded()
         return cast(Out, result)
 
     @asynccontextmanager
@@ -176,17 +182,18 @@ class Processor(Generic[Unit]):
         if make is None:
             raise TypeError(f"{action.spec.name} cannot be followed")
         async with wrapped(self._hooks, action) as outcome:
-            with _timed(outcome, "authorize"):
-                permit = await self._authorize(action, outcome)
-            with _timed(outcome, "validate"):
-                given = await self._validate(action, permit, outcome)
-            if prepare is not None:
-                given = Given(given.input, given.target, await prepare(given))
-                await self._authorize(action, outcome)  # as in execute; each part is decided anew besides
-            follower = make(given)
-            outcome.changes += offer.told(given) if offer.told else ()
-            outcome.phase = Phase.OPENED
-            outcome.succeeded()
+            with recordable(outcome, self._pulse):
+                with _timed(outcome, "authorize"):
+                    permit = await self._authorize(action, outcome)
+                with _timed(outcome, "validate"):
+                    given = await self._validate(action, permit, outcome)
+                if prepare is not None:
+                    given = Given(given.input, given.target, await prepare(given))
+                    await self._authorize(action, outcome)  # as in execute; each part is decided anew besides
+                follower = make(given)
+                outcome.changes += offer.told(given) if offer.told else ()
+                outcome.phase = Phase.OPENED
+                outcome.succeeded()
         return outcome, follower
 
     async def _close_unused(self, opening: "asyncio.Future[tuple[Outcome, Follower[Unit]]]") -> None:

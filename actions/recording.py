@@ -19,6 +19,7 @@ from audit.accounts import Settled
 from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
+from audit.pulse import Pulse
 from audit.record import Columns, Draft, Phase, Record, cut
 from audit.redaction import NOBODY
 
@@ -41,10 +42,13 @@ class Recorder:
     The failures of anonymous callers go through the lane that failed authentications go through too.
     """
 
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, hashes: KeyedHashes, books: Books) -> None:
+    def __init__(
+        self, sealer: Seals, log: AuditLog, lane: Lane, pulse: Pulse, hashes: KeyedHashes, books: Books
+    ) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._pulse = pulse
         self._hashes = hashes
         self._books = books
 
@@ -89,7 +93,8 @@ class Recorder:
             return Settled.COUNTED  # and the count is recorded
         try:
             opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
-            await self._log.write(await self.record(outcome, outcome.phase, opened))
+            with self._pulse.watched():
+                await self._log.write(await self.record(outcome, outcome.phase, opened))
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True

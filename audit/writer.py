@@ -4,6 +4,9 @@ A caller waits for the fsync of the batch that holds its record; while one batch
 queue is bounded and so is the wait: a full queue or a database that hangs is told to the caller as ``LogUnavailable``
 within the deadline, never by dropping a record in silence. The connection is the writer's own, because in a shared
 pool the log would queue behind the handlers that wait for it.
+
+Between batches the writer asks, several times a second, whether it could write. So it knows that the log hangs before
+anybody has to wait for it, and that it answers again as soon as it does; the pulse tells everybody else.
 """
 
 import asyncio
@@ -15,13 +18,20 @@ from typing import Protocol
 import asyncpg
 
 from audit.log import INSERT_MANY, LogUnavailable, columns_of
+from audit.pulse import Pulse
 from audit.record import Record
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
 
 
 GATHER_SECONDS = 0.001
+BEAT_SECONDS = 0.25
+"""How often it is asked whether the log can be written, while there is nothing to write."""
+SILENCE_SECONDS = 1.25
+"""A log that has not answered for so long hangs. With a beat it is known within 1.5 s, and told within 2."""
 
+_COULD_WRITE = "INSERT INTO audit_record (action_id) SELECT NULL::uuid WHERE false"
+"""Adds nothing, but needs what a record needs: the lock, the privilege, a database that may be written to."""
 _FAILURES = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _NOT_THE_RECORDS = (
     TimeoutError,
@@ -36,6 +46,8 @@ _NOT_THE_RECORDS = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 """Failures that no record can be the cause of: every record of the batch shares them."""
+_HANGS = (TimeoutError, asyncpg.LockNotAvailableError)
+"""Those of a log that may take its time: each that tries would wait as long."""
 
 
 def _fail(done: asyncio.Future[None], error: BaseException) -> None:
@@ -53,10 +65,20 @@ class GroupCommitLog:
     """An ``AuditLog`` on one PostgreSQL connection. ``async with`` it for its lifetime."""
 
     def __init__(
-        self, connect: Connect, meter: WriterMeter, *, capacity: int = 4096, batch: int = 512, deadline: float = 1.5
+        self,
+        connect: Connect,
+        meter: WriterMeter,
+        pulse: Pulse,
+        *,
+        capacity: int = 4096,
+        batch: int = 512,
+        deadline: float = 1.5,
+        beat: float = BEAT_SECONDS,
     ) -> None:
         self._connect = connect
         self._meter = meter
+        self._pulse = pulse
+        self._beat = beat
         self._capacity = capacity
         self._batch = batch
         self._deadline = deadline
@@ -96,6 +118,8 @@ class GroupCommitLog:
     async def write(self, record: Record) -> None:
         if self._closing or len(self._waiting) >= self._capacity:
             raise LogUnavailable("the queue is full or closed")
+        if self._pulse.hanging:
+            raise LogUnavailable("the log hangs")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((record, done))
@@ -114,24 +138,48 @@ class GroupCommitLog:
 
     async def probe(self) -> None:
         """Whether the log can be written now: one round trip on its own connection. Raises ``LogUnavailable``."""
+        if self._pulse.hanging:
+            raise LogUnavailable("the log hangs")
         try:
-            async with asyncio.timeout(self._deadline), self._in_use:
-                connection = await self._ready()
-                writable = "SELECT has_table_privilege('audit_record', 'INSERT') AND NOT pg_is_in_recovery()"
-                if not await connection.fetchval(writable):
-                    raise LogUnavailable("the application may not insert into the log")
+            await self._ask()
         except _FAILURES as error:
             raise LogUnavailable(type(error).__name__) from error
 
     async def _run(self) -> None:
         while True:
-            await self._work.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._beat):
+                    await self._work.wait()
             self._work.clear()
+            if not self._waiting and not self._closing:
+                await self._feel_the_pulse()
             while self._waiting:
                 await self._gather()
                 await self._commit_batch()
             if self._closing:
                 return
+
+    async def _feel_the_pulse(self) -> None:
+        try:
+            await self._ask()
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._pulse.answers()
+
+    async def _ask(self) -> None:
+        async with asyncio.timeout(SILENCE_SECONDS), self._in_use:
+            await (await self._ready()).execute(_COULD_WRITE)
+
+    def _failed(self, error: Exception) -> None:
+        """Leave the connection, which is in doubt. One that hangs is told to everybody who waits."""
+        self._drop_connection()
+        if not isinstance(error, _HANGS):
+            self._pulse.answers()  # it said no, and says so to whoever asks
+            return
+        while self._waiting:
+            _fail(self._waiting.popleft()[1], error)
+        self._pulse.hangs(silent=isinstance(error, TimeoutError))
 
     async def _gather(self) -> None:
         """Let a batch fill a little where callers come in crowds: a commit costs the same for one record as for many.
@@ -153,9 +201,9 @@ class GroupCommitLog:
         try:
             await self._insert([record for record, _ in batch])
         except _NOT_THE_RECORDS as error:
-            self._drop_connection()
             for _, done in batch:
                 _fail(done, error)
+            self._failed(error)
         except Exception:
             # A record that PostgreSQL cannot take must not sink those beside it, nor the writer itself.
             for record, done in batch:
@@ -172,8 +220,8 @@ class GroupCommitLog:
         try:
             await self._insert([record])
         except _NOT_THE_RECORDS as error:
-            self._drop_connection()
             _fail(done, error)
+            self._failed(error)
         except Exception as error:
             _fail(done, error)
         else:
@@ -181,7 +229,7 @@ class GroupCommitLog:
                 done.set_result(None)
 
     async def _insert(self, records: list[Record]) -> None:
-        async with asyncio.timeout(self._deadline), self._in_use:
+        async with asyncio.timeout(SILENCE_SECONDS), self._in_use:
             connection = await self._ready()
             await connection.execute(INSERT_MANY, *columns_of(records))
 

@@ -25,6 +25,7 @@ from actions.standard import Spec
 from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.log import LogUnavailable
+from audit.pulse import Pulse
 from audit.record import new_id
 from audit.redaction import Sealer
 from audit.sequencer import Sequencer
@@ -92,6 +93,7 @@ class Application:
     shadow: Shadow
     processor: Processor[Unit]
     log: GroupCommitLog
+    pulse: Pulse
     sequencer: Sequencer
     witnessing: Witnessing
     public_tree: PublicTree
@@ -200,13 +202,14 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         side = await stack.enter_async_context(Database(database_url, size=3, name="chamberlain-side"))
         channel = await stack.enter_async_context(Channel(side))
         directory = CachedDirectory(side, channel, metrics.directory_asked)
-        log = await stack.enter_async_context(GroupCommitLog(lambda: database.connect("audit"), metrics))
+        pulse = Pulse()
+        log = await stack.enter_async_context(GroupCommitLog(lambda: database.connect("audit"), metrics, pulse))
         connect = partial(database.connect, "sequencer")
         sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
         lane = Lane()
-        recorder = Recorder(sealer, log, lane, KeyedHashes(ring.derived(HASHES)), metrics)
-        units = Units(database, directory, recorder)
+        recorder = Recorder(sealer, log, lane, pulse, KeyedHashes(ring.derived(HASHES)), metrics)
+        units = Units(database, directory, recorder, pulse)
         policy = ActivePolicy(database, metrics, settings.trusted_keys)
         shadow = Shadow(database, policy.stored, metrics)
         hooks = (Monitoring(metrics), shadow, recorder)
@@ -215,7 +218,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         gate = PolicyGate(policy.trusted, policy.stored, policy.check, policy.before)
         then = partial(activation_at, database)
         catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, gate, then)
-        processor = Processor(catalogue, directory, policy.current, units.open, hooks)
+        processor = Processor(catalogue, directory, policy.current, units.open, hooks, pulse)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)
         for state, place in (("used", 0), ("idle", 1)):
@@ -230,10 +233,11 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
             shadow,
             processor,
             log,
+            pulse,
             sequencer,
             Witnessing(database, sequencer, settings.witnesses, metrics),
             PublicTree(database),
-            AuthenticationLog(sealer, log, lane, metrics),
+            AuthenticationLog(sealer, log, lane, pulse, metrics),
             units,
             ring,
             Uses(),
@@ -281,6 +285,7 @@ def http_app(app: Application, draining: asyncio.Event) -> ASGIApp:
         AddressLimiter(settings.authentication_failures_per_minute, settings.authentication_failures_burst),
         app.failures,
         metrics,
+        app.pulse,
         require_signed_body=settings.require_signed_body,
         partly_open=frozenset({GRAPHQL}),
     )
@@ -315,7 +320,10 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
 
     async def database() -> str:
         try:
-            return f"PostgreSQL {await app.database.server_version()}"
+            with app.pulse.watched():
+                return f"PostgreSQL {await app.database.server_version()}"
+        except LogUnavailable as error:
+            raise Unready("the database does not answer") from error
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 

@@ -2,7 +2,8 @@
 
 It is reached over a Unix socket in a folder of mode 0700 and nowhere else, and it believes the kernel about who calls
 (``peer`` authentication with a map): there is no password, and no account but ours gets in. The server is a child of
-this process in a session of its own. If this process is killed, the next start on the same folder stops what was left.
+this process in a session of its own. If this process is killed, the next start on the same folder stops what was left;
+if the server dies, ``keep`` starts it again.
 
 Must not know tables, migrations, or what the roles may touch: a migration grants that. Where the server lives and as
 whom it runs is ``server.embedded_account``.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import structlog
 
 from server.embedded_account import (
     ACCOUNT,
@@ -52,6 +54,8 @@ _SUPERUSER = "postgres"
 _LARGEST_LOG = 10 * 1024 * 1024  # bytes
 _PATIENCE = 20.0  # seconds for a fast shutdown, before an immediate one
 _POLL = 0.01  # seconds
+_WATCH = 0.1  # seconds between two looks whether it lives
+_PAUSE = 1.0  # seconds until a server that did not start is tried again
 
 # Written into postgresql.conf when the cluster is made, where an operator may change them.
 _PREFERENCES = {
@@ -105,6 +109,7 @@ class EmbeddedPostgres:
         self._system_dir = system_dir
         self._account = account
         self._process: subprocess.Popen[bytes] | None = None
+        self._place: Place | None = None
         self._socket_dir: Path | None = None
         self._held = ExitStack()  # the locks and the socket's folder, given back by ``stop``
 
@@ -128,7 +133,9 @@ class EmbeddedPostgres:
             _check_version(place.cluster)
             if place.home != self._data_dir:
                 self._remember(place)
-            await self._serve(place)
+            self._place, self._socket_dir = place, make_socket_dir(place)
+            self._held.callback(remove_socket_dir, place)
+            await self._serve(place, self._socket_dir)
             await self._prepare()
         except (OSError, asyncpg.PostgresError) as error:
             await self.stop()
@@ -137,6 +144,28 @@ class EmbeddedPostgres:
             await self.stop()
             raise
         return self._urls(DATABASE)
+
+    async def keep(self) -> None:
+        """Once it was started, start the server again whenever it dies, until cancelled; then comes ``stop``.
+
+        Nothing else is made anew, and nobody's changes are lost: PostgreSQL recovers what it had committed. While it
+        cannot start, as on a full disk, it is tried again every second.
+        """
+        log = structlog.get_logger("chamberlain.postgres")
+        while True:
+            await asyncio.sleep(_WATCH)
+            place, folder = self._place, self._socket_dir
+            if place is None or folder is None or self._process is None or self._process.poll() is None:
+                continue
+            log.error("the embedded PostgreSQL ended", code=self._process.returncode)
+            try:
+                await _end_orphans(place.cluster)
+                await self._serve(place, folder)
+            except (OSError, EmbeddedPostgresError) as error:
+                log.error("the embedded PostgreSQL does not start", reason=str(error).splitlines()[0])
+                await asyncio.sleep(_PAUSE)
+            else:
+                log.info("the embedded PostgreSQL was started again", pid=self.pid)
 
     async def stop(self) -> None:
         """Shut the server down and wait for it; without a running server, do nothing.
@@ -182,9 +211,7 @@ class EmbeddedPostgres:
         if not link.is_symlink():
             link.symlink_to(place.cluster)
 
-    async def _serve(self, place: Place) -> None:
-        socket_dir = make_socket_dir(place)
-        self._held.callback(remove_socket_dir, place)
+    async def _serve(self, place: Place, socket_dir: Path) -> None:
         settings = _LAWS | {
             "unix_socket_directories": str(socket_dir),
             "hba_file": str(place.write("pg_hba.conf", _access_rules())),
@@ -200,7 +227,6 @@ class EmbeddedPostgres:
                 if self._process.poll() is not None:
                     raise EmbeddedPostgresError(f"PostgreSQL did not start in {place.cluster}: {log.tail()}")
                 await asyncio.sleep(_POLL)
-        self._socket_dir = socket_dir
 
     async def _prepare(self) -> None:
         """Make what is missing of roles and database: an earlier start may have been cut off anywhere."""
@@ -228,12 +254,13 @@ class EmbeddedPostgres:
     def _stop(self) -> None:
         if self._process:
             self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGCONT)  # one that somebody has stopped would not hear of it
             try:
                 self._process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 self._process.send_signal(signal.SIGQUIT)
                 self._process.wait()
-        self._process = self._socket_dir = None
+        self._process = self._place = self._socket_dir = None
         self._held.close()
 
 
@@ -344,11 +371,21 @@ async def _stop_leftover(cluster: Path) -> None:
         return
     for shutdown in (signal.SIGINT, signal.SIGQUIT):
         os.kill(pid, shutdown)
+        os.kill(pid, signal.SIGCONT)
         for _ in range(int(_PATIENCE / _POLL)):
             await asyncio.sleep(_POLL)
             if pid not in _working_in(cluster):
                 return
     raise EmbeddedPostgresError(f"the PostgreSQL that was left on {cluster}, process {pid}, does not stop")
+
+
+async def _end_orphans(cluster: Path) -> None:
+    """End what a server that died left working: no other can start beside it, and one that is stopped never ends."""
+    while orphans := _working_in(cluster):
+        for pid in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(_POLL)
 
 
 def _leftover(cluster: Path) -> int | None:

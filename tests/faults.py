@@ -33,6 +33,9 @@ class Line:
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._down = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._silent_at: bytes | None = None
         self._mark: bytes | None = None
         self._deliver = self._stay_down = False
         self.cut = asyncio.Event()
@@ -42,6 +45,18 @@ class Line:
         done what was asked but before the answer arrives. ``stay_down``: all others too, and no new ones."""
         self._mark, self._deliver, self._stay_down = mark, deliver, stay_down
         self.cut.clear()
+
+    def fall_silent(self) -> None:
+        """Nothing comes through any more, either way, and nothing breaks: as if all of PostgreSQL were suspended."""
+        self._flowing.clear()
+
+    def fall_silent_at(self, mark: bytes) -> None:
+        """The same, as soon as ``mark`` is sent; PostgreSQL does not get it before ``speak``."""
+        self._silent_at = mark
+
+    def speak(self) -> None:
+        """What was sent meanwhile comes through now."""
+        self._flowing.set()
 
     def go_down(self) -> None:
         self._down = True
@@ -59,6 +74,7 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        self.speak()
         self.go_down()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._folder.cleanup()
@@ -87,6 +103,10 @@ class Line:
         self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, muted: asyncio.Event, near: asyncio.StreamWriter
     ) -> None:
         while chunk := await reader.read(1 << 20):
+            if self._silent_at is not None and self._silent_at in chunk:
+                self._silent_at = None
+                self.fall_silent()
+            await self._flowing.wait()
             if self._mark is not None and self._mark in chunk:
                 self._mark = None
                 muted.set()
@@ -100,6 +120,7 @@ class Line:
         self, reader: asyncio.StreamReader, near: asyncio.StreamWriter, muted: asyncio.Event, far: asyncio.StreamWriter
     ) -> None:
         while chunk := await reader.read(1 << 20):
+            await self._flowing.wait()
             if not muted.is_set():
                 near.write(chunk)
             elif _READY in chunk:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from audit.log import LogUnavailable
+from audit.pulse import Pulse
 from audit.record import Columns, Phase, Record, canonical
 from audit.writer import GroupCommitLog
 from tests.faults import until
@@ -37,7 +38,7 @@ async def writer(world: World, meter: Meter | None = None, **options: float) -> 
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         return await world.app.database.connect("test-log")
 
-    async with GroupCommitLog(connect, meter or Meter(), **options) as log:  # type: ignore[arg-type]
+    async with GroupCommitLog(connect, meter or Meter(), Pulse(), **options) as log:  # type: ignore[arg-type]
         yield log
 
 
@@ -159,7 +160,7 @@ async def test_a_database_that_is_away_is_told_and_found_again(world: World) -> 
             raise ConnectionRefusedError
         return await world.app.database.connect("test-log")
 
-    async with GroupCommitLog(connect, Meter()) as log:
+    async with GroupCommitLog(connect, Meter(), Pulse()) as log:
         with pytest.raises(LogUnavailable):
             await log.write(record())
         with pytest.raises(LogUnavailable):

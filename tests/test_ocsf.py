@@ -37,6 +37,7 @@ from audit.keyed import KeyedHashes
 from audit.lane import Lane
 from audit.merkle import leaf_hash
 from audit.ocsf import LEAF_BYTES, Tied, event
+from audit.pulse import Pulse
 from audit.record import Phase, Record, new_id
 from audit.redaction import Sealer
 from server.cli.output import ExportFormat
@@ -121,13 +122,13 @@ def outcomes(spec: Spec) -> Iterator[tuple[Outcome, Phase, Result]]:
 
 async def recorded(spec: Spec) -> list[Record]:
     log = Log()
-    recorder = Recorder(Sealer(Keys()), log, Lane(), KeyedHashes(bytes(32)), Metrics())
+    recorder = Recorder(Sealer(Keys()), log, Lane(), Pulse(), KeyedHashes(bytes(32)), Metrics())
     return [await recorder.record(outcome, phase, result) for outcome, phase, result in outcomes(spec)]
 
 
 async def failed_to_sign_in() -> list[Record]:
     log = Log()
-    failures = AuthenticationLog(Sealer(Keys()), log, lane := Lane(), Metrics())
+    failures = AuthenticationLog(Sealer(Keys()), log, lane := Lane(), Pulse(), Metrics())
     at = datetime(2026, 1, 1, tzinfo=UTC)
     for _ in range(8):
         await failures.failed("192.0.2.1", "request-1", "AKUNKNOWN", "unknown-key", 401, at)

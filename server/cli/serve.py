@@ -47,9 +47,12 @@ async def database(settings: Settings) -> AsyncIterator[tuple[str, str]]:
         urls = await embedded.start()
     except EmbeddedPostgresError as error:
         raise StartFailed(str(error)) from error
+    keeping = asyncio.create_task(embedded.keep())
     try:
         yield urls.migrator, urls.application
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await embedded.stop()
 
 

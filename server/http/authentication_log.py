@@ -9,6 +9,7 @@ from actions.errors import AuditUnavailable, Unavailable
 from audit.accounts import Settled
 from audit.lane import Lane
 from audit.log import AuditLog, LogUnavailable
+from audit.pulse import Pulse
 from audit.record import Columns, Draft, Phase, Record, cut, new_id
 from audit.redaction import NOBODY
 
@@ -25,10 +26,11 @@ class Books(Protocol):
 
 
 class AuthenticationLog:
-    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, books: Books) -> None:
+    def __init__(self, sealer: Seals, log: AuditLog, lane: Lane, pulse: Pulse, books: Books) -> None:
         self._sealer = sealer
         self._log = log
         self._lane = lane
+        self._pulse = pulse
         self._books = books
 
     async def failed(self, address: str, request_id: str, claimed: str, reason: str, status: int, at: datetime) -> None:
@@ -63,8 +65,9 @@ class AuthenticationLog:
         self._books.owed()
         how = Settled.REFUSAL
         try:
-            record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
-            await self._log.write(record)
+            with self._pulse.watched():
+                record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
+                await self._log.write(record)
             how = Settled.RECORD
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error

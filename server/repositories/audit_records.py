@@ -66,7 +66,7 @@ class _Hashes(TypeDecorator[str]):
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
             if op is not eq:
                 raise ValueError("a keyed hash is looked for as a whole")
-            hashes: ColumnElement[str | None] = self.expr.clause  # type: ignore[attr-defined]
+            hashes: ColumnElement[str | None] = self.expr.clause
             held = func.string_to_array(hashes, literal_column("' '"))
             return and_(hashes.is_not(None), held.op("@>")(array([cast(other[0], Text)])))
 

@@ -26,9 +26,14 @@ Connection: TypeAlias = pool.Connection
 
 WRITE_SECONDS = 5.0
 """The longest that a write transaction may last (law 8), enforced by PostgreSQL and by the client."""
-LOCK_SECONDS = 1.0
+LOCK_SECONDS = 0.75
 """The longest that a statement waits for a lock: a log that somebody holds is told of soon, not after five seconds."""
-CONNECT_SECONDS = 2.0
+COMMIT_SECONDS = 1.2
+"""The longest that a caller waits for a commit before somebody else is asked what became of it. A guarded change waits
+for its row's lock in this time, too."""
+ANSWER_SECONDS = 1.8
+"""When a caller whose commit did not answer is told what is known, counted from when it was sent."""
+CONNECT_SECONDS = 1.5
 SIGNATURE_KEY = "request_signature_pkey"
 
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]

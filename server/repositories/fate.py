@@ -19,7 +19,7 @@ from audit.record import Phase
 from server.repositories.database import Connection, Database, Query, errors, is_connection_loss
 
 _SECONDS = 2.0
-"""How long a caller waits to be told what became of its change."""
+"""How long a sweep waits to be told what became of a change."""
 _END_BACKEND = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
 _RECORD_EXISTS = Query(
     select(audit_record.c.result).where(
@@ -51,17 +51,21 @@ class Fates:
         self._recorder = recorder
         self._unsettled: deque[Unsettled] = deque(maxlen=10_000)
 
-    async def settle(self, backend: str, outcome: Outcome, phase: Phase) -> None:
+    def leave(self, backend: str, outcome: Outcome, phase: Phase) -> None:
+        """Have ``sweep`` find out about a commit that was sent; nobody is asked now."""
+        self._unsettled.append(Unsettled(backend, outcome, phase))
+
+    async def settle(self, backend: str, outcome: Outcome, phase: Phase, until: float) -> None:
         """Returns if the commit took place; ``backend`` is the application name of the connection it was sent on.
 
-        Raises ``Unavailable`` if nothing was done, ``OutcomeUnknown`` if the database cannot be asked; ``sweep`` then
-        asks again later.
+        Raises ``Unavailable`` if nothing was done, ``OutcomeUnknown`` if the database cannot be asked until then, by
+        the loop's clock, or falls silent; ``sweep`` then asks again later.
         """
-        case = Unsettled(backend, outcome, phase)
         try:
-            took_place = await self._took_place(case)
-        except Exception as error:
-            self._unsettled.append(case)
+            async with asyncio.timeout_at(until):
+                took_place = await self._took_place(Unsettled(backend, outcome, phase))
+        except (Exception, asyncio.CancelledError) as error:
+            self.leave(backend, outcome, phase)
             raise OutcomeUnknown(str(outcome.action.id)) from error
         if not took_place:
             raise Unavailable("The database went away before the change was made.", reason="database-unavailable")

@@ -30,8 +30,11 @@ from actions.errors import (
 from actions.hooks import FieldChange, Outcome, Result
 from actions.vocabulary import Effect
 from audit.log import INSERT_MANY, columns_of
+from audit.pulse import Pulse
 from audit.record import Phase, Record
 from server.repositories.database import (
+    ANSWER_SECONDS,
+    COMMIT_SECONDS,
     WRITE_SECONDS,
     Connection,
     Database,
@@ -335,6 +338,8 @@ class Unit:
         if self._transaction is not None:
             connection, self._transaction = self._transaction, None
             try:
+                if self._units.pulse.hanging:
+                    connection.terminate()  # it would not hear of it
                 async with asyncio.timeout(1):
                     await connection.execute("ROLLBACK")
             except Exception:
@@ -366,8 +371,8 @@ class Unit:
         """Run a statement that commits. A caller that hangs up does not interrupt it, and a connection that breaks
         does not leave its fate open. Returns the answer, or that it was lost though the commit took place.
 
-        From here on PostgreSQL's own deadline holds and the unit's does not: giving up on a commit that is under way
-        would tell the caller that nothing was done when it was.
+        From here on the deadline of the commit holds and the unit's does not: giving up on a commit that is under way
+        would tell the caller that nothing was done when it was. A database that has fallen silent is not waited for.
         """
         if self._deadline is not None:
             self._deadline.reschedule(None)
@@ -376,10 +381,18 @@ class Unit:
         try:
             return await asyncio.shield(ending)
         except asyncio.CancelledError:
+            pulse = self._units.pulse
+            overtaken = pulse.hanging
             while not ending.done():
+                if pulse.silent:
+                    overtaken = ending.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({ending})
-            if isinstance(unknown := ending.exception(), OutcomeUnknown):
+            if ending.cancelled():
+                work.close()  # it was never sent
+            elif overtaken:
+                return ending.result()  # what is known of it goes before what is known of the log
+            elif isinstance(unknown := ending.exception(), OutcomeUnknown):
                 self.outcome.ended_by(unknown)
             raise
 
@@ -392,15 +405,21 @@ class Unit:
             work.close()  # it broke before the commit was sent
             with errors():
                 raise
+        fates, until = self._units.fates, asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
-            answer = await work
+            async with asyncio.timeout(COMMIT_SECONDS):
+                answer = await work
+        except asyncio.CancelledError:
+            connection.terminate()
+            fates.leave(backend, self.outcome, self._phase)
+            raise OutcomeUnknown(str(self.outcome.action.id)) from None
         except Exception as error:
             if not is_connection_loss(error):
                 with errors():
                     raise
             with contextlib.suppress(Exception):  # it may have gone back to the pool, dead, by itself
                 connection.terminate()
-            await self._units.fates.settle(backend, self.outcome, self._phase)
+            await fates.settle(backend, self.outcome, self._phase, until)
             self._committed()
             return None, True
         if took_place(answer):
@@ -411,10 +430,11 @@ class Unit:
 class Units:
     """Opens units of work: the database's side of the pipeline."""
 
-    def __init__(self, database: Database, directory: HeldRoles, recorder: Recording) -> None:
+    def __init__(self, database: Database, directory: HeldRoles, recorder: Recording, pulse: Pulse) -> None:
         self.database = database
         self.directory = directory
         self.recorder = recorder
+        self.pulse = pulse
         self.fates = Fates(database, recorder)
 
     def open(

@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy import make_url
 
 from audit.log import COLUMN_NAMES
+from audit.pulse import Pulse
 from audit.record import Columns, Phase, Record, canonical, new_id
 from audit.writer import GroupCommitLog
 from server.http.metrics import Metrics
@@ -58,7 +59,7 @@ async def _written(url: str, count: int) -> float:
     """Records a second, by callers who each wait for theirs."""
     waiting = _records(count)
 
-    async with GroupCommitLog(lambda: asyncpg.connect(url), Metrics()) as log:
+    async with GroupCommitLog(lambda: asyncpg.connect(url), Metrics(), Pulse()) as log:
 
         async def caller() -> None:
             for record in waiting:

@@ -243,7 +243,12 @@ def pipeline(
     paired = {spec: made if isinstance(made, Offer) else Offer(spec, made) for spec, made in offers.items()}
     recorder: Any = world.app.units.recorder
     return Processor(
-        paired, world.app.directory, policy or world.app.policy.current, open_unit or world.app.units.open, (recorder,)
+        paired,
+        world.app.directory,
+        policy or world.app.policy.current,
+        open_unit or world.app.units.open,
+        (recorder,),
+        world.app.pulse,
     )
 
 

@@ -16,7 +16,9 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actions.addresses import address_allowed
-from actions.errors import BadRequest, ChamberlainError, TooManyRequests, Unauthenticated
+from actions.errors import AuditUnavailable, BadRequest, ChamberlainError, TooManyRequests, Unauthenticated
+from audit.log import LogUnavailable
+from audit.pulse import Pulse
 from server.http.address_limiter import AddressLimiter
 from server.http.authentication_log import AuthenticationLog
 from server.http.credentials.bearer import BearerTokens
@@ -76,6 +78,7 @@ class AuthenticationMiddleware:
         failures: AddressLimiter,
         log: AuthenticationLog,
         metrics: Metrics,
+        pulse: Pulse,
         *,
         require_signed_body: bool,
         partly_open: frozenset[str] = frozenset(),
@@ -88,6 +91,7 @@ class AuthenticationMiddleware:
         self._failures = failures
         self._audit = log
         self._metrics = metrics
+        self._pulse = pulse
         self._require_signed_body = require_signed_body
         self._partly_open = partly_open
         self._log = structlog.get_logger("chamberlain.authentication")
@@ -98,7 +102,10 @@ class AuthenticationMiddleware:
         form, credentials = self._forms.of(scope)
         kept: _Refusal | None = None
         try:
-            await self._authenticate(form, credentials, scope, exchange)
+            with self._pulse.watched():
+                await self._authenticate(form, credentials, scope, exchange)
+        except LogUnavailable as error:  # whoever it was, nothing could be recorded of what they ask for
+            raise AuditUnavailable from error
         except FAILURES as refusal:
             kept = _Refusal(str(refusal.reason), getattr(refusal, "status", 401), form.claimed(credentials))
             if scope["path"] not in self._partly_open:

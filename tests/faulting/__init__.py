@@ -1,0 +1,1 @@
+"""Proof by fault: a real server, its clients, real faults; and a checker of what was told against what was recorded."""
