@@ -57,6 +57,7 @@ from server.repositories.audit_keys import signers
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
+from server.repositories.partitions import Partitions, partitions
 from server.repositories.policies import active_digest
 from server.repositories.subject_keys import SubjectKeys
 from server.repositories.unit import Unit, Units
@@ -166,6 +167,12 @@ def terms_of(settings: Settings) -> Terms:
     )
 
 
+def retention_of(settings: Settings) -> timedelta | None:
+    """What of the log is younger stays; None: what is old enough has to be said each time."""
+    days = settings.audit_retention_days
+    return None if days is None else timedelta(days=days)
+
+
 def _internal(spec: Spec, principal: str, given: Mapping[str, object], credential: str | None) -> Action[Any, Any]:
     return Action(
         id=new_id(),
@@ -178,8 +185,13 @@ def _internal(spec: Spec, principal: str, given: Mapping[str, object], credentia
 
 
 @asynccontextmanager
-async def application(settings: Settings, database_url: str, metrics: Metrics) -> AsyncIterator[Application]:
-    """Every part of one process, opened in order and closed in reverse. The policy is loaded by the caller."""
+async def application(
+    settings: Settings, database_url: str, metrics: Metrics, owner_url: str | None = None
+) -> AsyncIterator[Application]:
+    """Every part of one process, opened in order and closed in reverse. The policy is loaded by the caller.
+
+    ``owner_url`` is the database as the owner of its tables: for who drops some of them, on the machine itself.
+    """
     async with AsyncExitStack() as stack:
         ring = KeyRing.load(settings.keys_path)
         passwords = Passwords()
@@ -194,6 +206,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         connect = partial(database.connect, "sequencer")
         sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
+        channel.listen(sealer.hear)
         lane = Lane()
         recorder = Recorder(sealer, log, lane)
         units = Units(database, directory, recorder)
@@ -204,7 +217,8 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
         gate = PolicyGate(policy.trusted, policy.stored, policy.check, policy.before)
         then = partial(activation_at, database)
-        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, gate, then)
+        owned, retention = Partitions(owner_url), retention_of(settings)
+        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, gate, then, owned, retention)
         processor = Processor(catalogue, directory, policy.current, units.open, hooks)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)
@@ -320,6 +334,17 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
             raise Unready("the invalidation channel is silent, so every look-up goes to the database")
         return f"heard {app.channel.age():.1f} s ago"
 
+    async def log_partitions() -> str:
+        now = datetime.now(UTC)
+        try:
+            found = await partitions(app.database)
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+        if not any(one.has(now) for one in found):
+            raise Unready("the audit log has no partition for the present month: restart the server to make it")
+        ahead = sum(one.since is not None and one.since > now for one in found)
+        return f"this month's, and those of {ahead} months ahead"
+
     async def folder() -> str:
         try:
             active = await active_digest(app.database)
@@ -331,6 +356,6 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
 
     return Health(
         {"serving": serving, "database": database, "audit": audit, "policy": policy},
-        {"invalidation_channel": channel, "policy_folder": folder},
+        {"invalidation_channel": channel, "policy_folder": folder, "audit_partitions": log_partitions},
         VERSION,
     )

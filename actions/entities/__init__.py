@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 
 from actions.entities import (
+    audit_archive,
     audit_key,
+    audit_partition,
     audit_record,
+    audit_subject,
     domain,
     installation,
     keypair,
@@ -48,6 +51,9 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
+    *audit_archive.SPECS,
+    *audit_subject.SPECS,
+    *audit_partition.SPECS,
 )
 
 

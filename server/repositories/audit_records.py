@@ -113,7 +113,7 @@ _INSIDE = Query(
         ),
     )
 )
-_KEYS = Query(select(subject_keys).where(subject_keys.c.subject_id == _ANY))
+_KEYS = Query(select(subject_keys).where(subject_keys.c.subject_id == _ANY, subject_keys.c.wrapped != b""))
 
 
 def _field(scope_type: ScopeType) -> Callable[[str], ColumnElement[Any]]:

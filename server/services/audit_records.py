@@ -12,16 +12,19 @@ from pydantic import BaseModel
 from actions.entities.audit_record import (
     SPECS,
     TAIL,
+    ArchivedAction,
     AuditedAction,
     AuditRecord,
     OpenedRecord,
     Tailed,
 )
+from actions.errors import NotFound
 from actions.processor import Given, Offer
 from actions.query import Page, to_querier
 from actions.standard import Spec
 from actions.vocabulary import GET, SEARCH, ScopeType
 from server.keyring import KeyRing
+from server.repositories.audit_archives import whereabouts
 from server.repositories.audit_records import AuditRecordRepository, Mark
 from server.repositories.subject_keys import sealed_purpose
 from server.repositories.unit import Unit
@@ -44,7 +47,12 @@ class AuditRecordService:
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Everything that is recorded of an action, with what is sealed opened as far as the scope reaches."""
-        rows = await self._records.get(unit, given.target_id)
+        try:
+            rows = await self._records.get(unit, given.target_id)
+        except NotFound:
+            if (kept := await whereabouts(unit, given.target_id)) is None:
+                raise
+            return AuditedAction(id=given.target_id, records=[], archived=ArchivedAction(**kept))
         whole = [told(row["leaf"]) for row in rows]
         people = {subject for row in rows for subject in subjects(row["leaf"])}
         domain, inside = await self._lying_inside(unit, whole, people)

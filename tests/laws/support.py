@@ -22,6 +22,7 @@ from actions.vocabulary import PURGE, UPDATE, ScopeType, vocabulary
 from server.app import terms_of
 from server.login_throttle import LoginThrottle
 from server.repositories.access_history import activation_at
+from server.repositories.partitions import Partitions
 from server.repositories.unit import Unit
 from server.services.catalogue import Catalogue, build
 from server.services.chosen_policy import ChosenPolicy
@@ -42,6 +43,7 @@ KEPT = (
     "policy_activation",
     "policy_shadow",
     "policy_shadow_difference",
+    "audit_archive",
 )
 """Every table that an action changes, the log's and the signatures' apart."""
 _COUNTERS = {"num_queries", "last_used"}
@@ -247,7 +249,8 @@ def catalogue(world: World) -> Catalogue:
     chosen = ChosenPolicy(app.policy.current, app.policy.stored, app.policy.check_stored)
     gate = PolicyGate(app.policy.trusted, app.policy.stored, app.policy.check, app.policy.before)
     then = partial(activation_at, app.database)
-    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, gate, then)
+    owned = Partitions(None)
+    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, gate, then, owned, None)
 
 
 # -- a policy with other lines --
