@@ -23,6 +23,7 @@ from actions.entities.audit_partition import (
 )
 from actions.vocabulary import Operation
 from audit.archive import ArchiveBroken, ArchiveWriter, Head
+from server.app import Application
 from server.cli.api import Call, send, show_answer
 from server.cli.local import OPERATOR, as_owner, run
 from server.cli.output import CannotRun, Format, Refused, show_json, show_table
@@ -63,9 +64,7 @@ def drop(settings: Settings, partition: str, folder: Path, older_than: int | Non
     given = {"partition": partition, "archive": str(folder.absolute()), "older_than_days": older_than}
     dropped: DroppedPartition = run(settings, lambda: _internally(settings, DROP, given))
     what = "is dropped" if dropped.was_there else "was dropped before, and that is on record now"
-    typer.echo(
-        f"{partition} {what}: {dropped.records:,} records, kept in the archive with the digest\n{dropped.digest}"
-    )
+    typer.echo(f"{partition} {what}: {dropped.records:,} records. The archive's digest is\n{dropped.digest}")
 
 
 def erase(who: Credentials, user: str, *, asked: bool) -> int:
@@ -83,17 +82,22 @@ async def _internally(settings: Settings, operation: Operation, given: Mapping[s
 
 
 async def _copy(settings: Settings, partition: str, writer: ArchiveWriter) -> Head:
+    async with as_owner(settings) as app:
+        return await copy(app, partition, writer)
+
+
+async def copy(app: Application, partition: str, writer: ArchiveWriter) -> Head:
     """The stream of an archive, into its files."""
     asked = {"partition": partition}
     head: Head | None = None
-    async with as_owner(settings) as app, app.following(_SPECS[ARCHIVE], OPERATOR, asked, account()) as parts:
+    async with app.following(_SPECS[ARCHIVE], OPERATOR, asked, account()) as parts:
         async for part in parts:
             head = head or Head(**part.head)
             if _write(writer, part) == head.end:
                 break
-        assert head is not None  # the first part is one  # noqa: S101
-        writer.finish(head, asked, datetime.now(UTC).isoformat())
-        return head
+    assert head is not None  # the first part is one  # noqa: S101
+    writer.finish(head, asked, datetime.now(UTC).isoformat())
+    return head
 
 
 def _write(writer: ArchiveWriter, part: ArchivePart) -> int:

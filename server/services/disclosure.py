@@ -119,8 +119,8 @@ def _opened(
     try:
         said: dict[str, Any] = unseal(row["leaf"], row["sealed"], {subject: key[0]})[subject]
     except (SealBroken, KeyError, TypeError):
-        # A key that was made after the record opens nothing of it. That of callers without an identity is replaced while
-        # they go on calling, and a worker hears of it a little later.
+        # A key that was made after the record opens nothing of it. That of callers without an identity is replaced
+        # while they go on calling, and a worker hears of it a little later.
         erased = key[1] > row["at"] - (HEARD_WITHIN if subject == NOBODY else timedelta())
         return AuditPersonal(subject=person, seal=Seal.ERASED if erased else Seal.BROKEN)
     changes = said.pop("changes", {})
