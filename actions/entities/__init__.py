@@ -38,6 +38,9 @@ ALL_SPECS: tuple[Spec, ...] = (
     *login.SPECS,
     *signing_key.SPECS,
     *audit_key.SPECS,
+    *audit_archive.SPECS,
+    *audit_subject.SPECS,
+    *audit_partition.SPECS,
     *role_binding.SPECS,
     *policy_evidence.SPECS,
     *policy_diff.SPECS,
@@ -51,9 +54,6 @@ ALL_SPECS: tuple[Spec, ...] = (
     *policy_usage.SPECS,
     *installation.SPECS,
     *audit_record.SPECS,
-    *audit_archive.SPECS,
-    *audit_subject.SPECS,
-    *audit_partition.SPECS,
 )
 
 

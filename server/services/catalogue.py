@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from actions.entities import ALL_SPECS, audit_archive
+from actions.entities import ALL_SPECS
+from actions.entities.audit_archive import SPECS as ARCHIVE_SPECS
 from actions.model import SECRET, marks
 from actions.processor import Offer
 from actions.query import Filter, filter_of, item_of
@@ -110,6 +111,9 @@ def build(
         LoginService(logins, users, keys, passwords, ring, terms, throttle),
         SigningKeyService(keys, ring, terms),
         AuditKeyService(AuditKeyRepository(), ring),
+        Service(archives, ARCHIVE_SPECS),
+        AuditSubjectService(AuditSubjectRepository(), ring),
+        AuditPartitionService(partitions, AuditSpanRepository(), archives, retention),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), gate),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
@@ -123,9 +127,6 @@ def build(
         PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
-        Service(archives, audit_archive.SPECS),
-        AuditSubjectService(AuditSubjectRepository(), ring),
-        AuditPartitionService(partitions, AuditSpanRepository(), archives, retention),
         declared=ALL_SPECS,
     )
 

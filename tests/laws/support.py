@@ -187,6 +187,20 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
     return inputs[model]
 
 
+async def an_archive(world: World) -> UUID:
+    """Where a part of the log is kept that was dropped."""
+    key = uuid.uuid4()
+    await world.sql(
+        """
+        INSERT INTO audit_archive (id, partition, first_id, end_id, until, first_index, end_index, records, location,
+        digest, checkpoint, account) VALUES ($1, 'audit_record_gone', $2, $2, now(), 0, 1, 1, '/kept', 'd', 1, 'os:x')
+        """,
+        key,
+        uuid.UUID(int=1),
+    )
+    return key
+
+
 async def snapshot(world: World) -> dict[str, list[str]]:
     """Every row of every kept table."""
     return {

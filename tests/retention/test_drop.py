@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,6 +15,7 @@ from server.cli.local import OPERATOR
 from server.repositories import partitions as owning
 from server.repositories.migrations.migrate import migrate
 from server.repositories.partitions import Partitions
+from tests.laws.support import an_archive
 from tests.retention.support import BY_WORD, FEBRUARY, OLD, archived, drop, is_there, machine, record, write_late
 from tests.world.world import World
 
@@ -248,12 +248,6 @@ async def test_a_start_after_the_record_of_the_migration_was_dropped_records_non
     """What a partition took along did take place."""
     count = "SELECT count(*) FROM audit_record WHERE action = 'migrate_schema'"
     await aged.sql("ALTER TABLE audit_record DETACH PARTITION audit_record_start")
-    await aged.sql(
-        """
-        INSERT INTO audit_archive (id, partition, first_id, end_id, until, first_index, end_index, records, location,
-        digest, checkpoint, account) VALUES ($1, 'audit_record_gone', $1, $1, now(), 0, 1, 1, 'x', 'x', 1, 'x')
-        """,
-        UUID(int=1),
-    )
+    await an_archive(aged)
     await migrate(aged.urls.migrator, "chamberlain_app")
     assert [row["count"] for row in await aged.sql(count)] == [0]
