@@ -31,15 +31,25 @@ class SubjectKeyStore(Protocol):
     """Where subject keys are kept, unwrapped on the way out."""
 
     async def subject_keys(self, subjects: Collection[UUID]) -> Mapping[UUID, bytes]:
-        """The subjects' keys, made now for those that have none."""
+        """The subjects' keys, made now for those that never had one. Whoever was erased has none any more."""
 
 
 class Sealer:
-    """Turns drafts into records."""
+    """Turns drafts into records. It remembers keys, and forgets one when it hears that it was erased."""
 
     def __init__(self, store: SubjectKeyStore) -> None:
         self._store = store
-        self._keys: OrderedDict[UUID, _Key] = OrderedDict()
+        self._keys: OrderedDict[UUID, _Key | None] = OrderedDict()
+        self._heard = 0
+
+    def hear(self, word: str) -> None:
+        """What the invalidation channel says: ``subject:<id>``, or ``*`` when anything may have changed."""
+        self._heard += 1
+        kind, _, subject = word.partition(":")
+        if word == "*":
+            self._keys.clear()
+        elif kind == "subject":
+            self._keys.pop(UUID(subject), None)
 
     async def seal(self, draft: Draft) -> Record:
         """Seal the personal parts, commit to them, and fix the leaf bytes."""
@@ -50,15 +60,17 @@ class Sealer:
         keys = await self._keys_of({subject for draft in drafts for subject in draft.personal})
         return [_seal(draft, keys) for draft in drafts]
 
-    async def _keys_of(self, subjects: Collection[UUID]) -> Mapping[UUID, "_Key"]:
-        known = {subject: key for subject in subjects if (key := self._keys.get(subject)) is not None}
+    async def _keys_of(self, subjects: Collection[UUID]) -> Mapping[UUID, "_Key | None"]:
+        known = {subject: self._keys[subject] for subject in subjects if subject in self._keys}
         for subject in known:
             self._keys.move_to_end(subject)
         if missing := [subject for subject in subjects if subject not in known]:
+            heard = self._heard
             found = await self._store.subject_keys(missing)
-            made = {subject: _Key.of(found[subject]) for subject in missing}
-            self._keys |= made
+            made = {subject: _Key.of(found[subject]) if subject in found else None for subject in missing}
             known |= made
+            if heard == self._heard:  # or it may be one of them that was erased meanwhile
+                self._keys |= made
             while len(self._keys) > _CACHED_KEYS:
                 self._keys.popitem(last=False)
         return known
@@ -76,13 +88,14 @@ class _Key:
         return cls(AESGCM(key[:32]), key[32:])
 
 
-def _seal(draft: Draft, keys: Mapping[UUID, _Key]) -> Record:
+def _seal(draft: Draft, keys: Mapping[UUID, _Key | None]) -> Record:
     random = os.urandom(16 + 12 * len(draft.personal))
     salt = random[:16]
     commitments: list[dict[str, str]] = []
     boxes: dict[str, str] = {}
     for place, (subject, fields) in enumerate(draft.personal.items()):
-        key = keys[subject]
+        if (key := keys[subject]) is None:
+            continue  # erased: nothing more is kept of them
         plaintext = canonical(fields)
         nonce = random[16 + 12 * place :][:12]
         box = nonce + key.encrypts.encrypt(nonce, plaintext, draft.columns.action_id.bytes)

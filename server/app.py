@@ -60,6 +60,7 @@ from server.repositories.audit_keys import signers
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
+from server.repositories.partitions import Partitions, partitions
 from server.repositories.policies import active_digest
 from server.repositories.public_tree import PublicTree
 from server.repositories.subject_keys import SubjectKeys
@@ -178,6 +179,12 @@ def terms_of(settings: Settings) -> Terms:
     )
 
 
+def retention_of(settings: Settings) -> timedelta | None:
+    """What of the log is younger stays; None: what is old enough has to be said each time."""
+    days = settings.audit_retention_days
+    return None if days is None else timedelta(days=days)
+
+
 def _internal(spec: Spec, principal: str, given: Mapping[str, object], credential: str | None) -> Action[Any, Any]:
     return Action(
         id=new_id(),
@@ -190,8 +197,13 @@ def _internal(spec: Spec, principal: str, given: Mapping[str, object], credentia
 
 
 @asynccontextmanager
-async def application(settings: Settings, database_url: str, metrics: Metrics) -> AsyncIterator[Application]:
-    """Every part of one process, opened in order and closed in reverse. The policy is loaded by the caller."""
+async def application(
+    settings: Settings, database_url: str, metrics: Metrics, owner_url: str | None = None
+) -> AsyncIterator[Application]:
+    """Every part of one process, opened in order and closed in reverse. The policy is loaded by the caller.
+
+    ``owner_url`` is the database as the owner of its tables: for who drops some of them, on the machine itself.
+    """
     async with AsyncExitStack() as stack:
         ring = KeyRing.load(settings.keys_path)
         passwords = Passwords()
@@ -207,6 +219,7 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         connect = partial(database.connect, "sequencer")
         sequencer = await stack.enter_async_context(Sequencer(connect, signers(ring), metrics))
         sealer = Sealer(SubjectKeys(side, ring))
+        channel.listen(sealer.hear)
         lane = Lane()
         recorder = Recorder(sealer, log, lane, pulse, KeyedHashes(ring.derived(HASHES)), metrics)
         units = Units(database, directory, recorder, pulse)
@@ -217,7 +230,8 @@ async def application(settings: Settings, database_url: str, metrics: Metrics) -
         chosen = ChosenPolicy(policy.current, policy.stored, policy.check_stored)
         gate = PolicyGate(policy.trusted, policy.stored, policy.check, policy.before)
         then = partial(activation_at, database)
-        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, gate, then)
+        owned, retention = Partitions(owner_url), retention_of(settings)
+        catalogue = build(passwords, ring, terms_of(settings), throttle, chosen, gate, then, owned, retention)
         processor = Processor(catalogue, directory, policy.current, units.open, hooks, pulse)
         metrics.watch_audit_queue(log.depth)
         metrics.watch_directory_channel(channel.age)
@@ -342,6 +356,17 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
             raise Unready("the invalidation channel is silent, so every look-up goes to the database")
         return f"heard {app.channel.age():.1f} s ago"
 
+    async def log_partitions() -> str:
+        now = datetime.now(UTC)
+        try:
+            found = await partitions(app.database)
+        except ChamberlainError as error:
+            raise Unready(error.detail) from error
+        if not any(one.has(now) for one in found):
+            raise Unready("the audit log has no partition for the present month: restart the server to make it")
+        ahead = sum(one.since is not None and one.since > now for one in found)
+        return f"this month's, and those of {ahead} months ahead"
+
     async def folder() -> str:
         try:
             active = await active_digest(app.database)
@@ -367,7 +392,12 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
         except ChamberlainError as error:
             raise Unready(error.detail) from error
 
-    notes = {"invalidation_channel": channel, "policy_folder": folder, "audit_tree": tree}
+    notes = {
+        "invalidation_channel": channel,
+        "policy_folder": folder,
+        "audit_tree": tree,
+        "audit_partitions": log_partitions,
+    }
     if app.settings.audit_witnesses:
         notes["audit_witnesses"] = witnesses
     return Health(

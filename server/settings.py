@@ -151,6 +151,11 @@ class Settings(BaseSettings):
     signing_key_days: Annotated[float, Field(ge=0.01, le=3660)] = Field(
         default=30.0, description="After how long bearer tokens are signed with a new key."
     )
+    audit_retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        default=None,
+        description="No part of the audit log that is younger is ever dropped; unset: `audit drop` has to be told what "
+        "is old enough.",
+    )
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         default="info", description="debug, info, warning or error. Actions that succeed are told at debug."
     )

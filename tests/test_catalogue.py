@@ -23,6 +23,7 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.base import Repository
+from server.repositories.partitions import Partitions
 from server.repositories.unit import Unit
 from server.services.base import Service
 from server.services.catalogue import CatalogueError, build, pair
@@ -113,7 +114,8 @@ def test_the_program_s_own_catalogue_holds_together() -> None:
 
     ring, chosen = KeyRing({"k1": bytes(32)}, "k1"), ChosenPolicy(never, never, never)
     gate = PolicyGate(TrustedKeys.read(()), never, never, never)
-    catalogue = build(Passwords(), ring, terms_of(Settings()), LoginThrottle(1, 1), chosen, gate, never)
+    throttle, owned = LoginThrottle(1, 1), Partitions(None)
+    catalogue = build(Passwords(), ring, terms_of(Settings()), throttle, chosen, gate, never, owned, None)
     assert catalogue.keys() == set(ALL_SPECS)
     assert all(catalogue[spec].spec is spec for spec in ALL_SPECS)
 

@@ -41,7 +41,8 @@ async def test_health_needs_no_credentials(world: World) -> None:
 
 async def test_a_verbose_answer_names_each_check(world: World) -> None:
     checks = await readiness(world)
-    deciding, told = {"serving", "database", "audit", "policy"}, {"invalidation_channel", "policy_folder", "audit_tree"}
+    deciding = {"serving", "database", "audit", "policy"}
+    told = {"invalidation_channel", "policy_folder", "audit_tree", "audit_partitions"}
     assert set(checks) == deciding | told
     assert all(check["ok"] and check["detail"] for check in checks.values())
     assert checks["database"]["detail"].startswith("PostgreSQL ")

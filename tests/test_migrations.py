@@ -105,7 +105,7 @@ async def test_the_application_may_add_to_the_log_and_read_it_and_nothing_else(e
     rights: dict[str, set[str]] = {}
     for table, right in await sql(empty.migrator, held, ROLE):
         rights.setdefault(table, set()).add(right)
-    proof = {"audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature"}
+    proof = {"audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature", "audit_archive"}
     for table in proof:
         assert rights.pop(table) == {"SELECT", "INSERT"}, table
     read = {"access_history", "audit_log"}
@@ -122,6 +122,8 @@ async def test_the_application_may_add_to_the_log_and_read_it_and_nothing_else(e
         "UPDATE audit_leaf SET index = 7",
         "DELETE FROM audit_checkpoint",
         "DROP TABLE audit_record",
+        "DROP TABLE audit_record_start",
+        "UPDATE audit_archive SET location = 'elsewhere'",
         "ALTER TABLE audit_record DISABLE TRIGGER ALL",
         "CREATE TABLE mine (x int)",
         "TRUNCATE domain",

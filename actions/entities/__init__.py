@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from functools import cache
 
 from actions.entities import (
+    audit_archive,
     audit_export,
     audit_hash,
     audit_key,
+    audit_partition,
     audit_proof,
     audit_record,
+    audit_subject,
     audit_watch,
     domain,
     installation,
@@ -40,6 +43,9 @@ ALL_SPECS: tuple[Spec, ...] = (
     *login.SPECS,
     *signing_key.SPECS,
     *audit_key.SPECS,
+    *audit_archive.SPECS,
+    *audit_subject.SPECS,
+    *audit_partition.SPECS,
     *role_binding.SPECS,
     *policy_evidence.SPECS,
     *policy_diff.SPECS,

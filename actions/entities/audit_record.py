@@ -169,11 +169,22 @@ class OpenedRecord(AuditRecord):
     personal: list[AuditPersonal] = Field(default_factory=list)
 
 
+class ArchivedAction(Output):
+    """Where the records of an action are kept that are no longer here."""
+
+    index: int = Field(description="Of the first of them.")
+    location: str = Field(description="The archive, as whoever dropped them named it.")
+    digest: str = Field(description="The SHA-256 of its `manifest.json`.")
+
+
 class AuditedAction(Output):
     """An action with all of its records, in the order in which they were made."""
 
     id: UUID
     records: list[OpenedRecord]
+    archived: ArchivedAction | None = Field(
+        default=None, description="Where they are kept, if they have been archived and dropped; then none is here."
+    )
 
 
 class DomainAuditFilter(Filter):

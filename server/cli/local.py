@@ -18,7 +18,7 @@ from actions.entities.audit_record import TAIL, Tailed
 from actions.entities.installation import Credentials
 from actions.errors import BadRequest, ChamberlainError, Denied, Invalid, Unavailable
 from actions.standard import Spec
-from server.app import application
+from server.app import Application, application
 from server.cli.output import CannotRun, Refused
 from server.cli.serve import database
 from server.embedded import urls_of_running
@@ -66,6 +66,18 @@ async def stream(settings: Settings, spec: Spec, given: Mapping[str, object], is
             async for part in parts:
                 if is_enough(part):
                     return
+
+
+@asynccontextmanager
+async def as_owner(settings: Settings) -> AsyncIterator[Application]:
+    """The whole pipeline, with a hand on the database as the role that owns its tables."""
+    async with AsyncExitStack() as stack:
+        owner, url = await stack.enter_async_context(_databases(settings, start=False))
+        app = await stack.enter_async_context(application(settings, url, Metrics(), owner))
+        await app.policy.start(settings.policy_dir)
+        keeping_up = asyncio.create_task(app.policy.follow(app.channel))
+        stack.callback(keeping_up.cancel)
+        yield app
 
 
 async def regain(settings: Settings, username: str) -> Credentials:
@@ -121,13 +133,20 @@ def _is_there(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def _database(settings: Settings, *, start: bool) -> AsyncIterator[str]:
-    """The database's address for the application's role: a server of the user's own, the embedded one that runs, or,
-    if ``start``, the embedded one, running for as long as this is open."""
+    """The database's address for the application's role."""
+    async with _databases(settings, start=start) as (_, url):
+        yield url
+
+
+@asynccontextmanager
+async def _databases(settings: Settings, *, start: bool) -> AsyncIterator[tuple[str, str]]:
+    """The database's addresses, as its owner and as the application: a server of the user's own, the embedded one that
+    runs, or, if ``start``, the embedded one, running for as long as this is open."""
     running = None if settings.database_url else await urls_of_running(settings.data_dir)
     if running is not None:
-        yield running.application
+        yield running.migrator, running.application
     elif settings.database_url or start:
-        async with database(settings) as (_, url):
-            yield url
+        async with database(settings) as urls:
+            yield urls
     else:
         raise CannotRun(f"no server runs on {settings.data_dir}. Start it with `chamberlain serve`")

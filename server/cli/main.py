@@ -269,6 +269,72 @@ def audit_hash(
     raise typer.Exit(code)
 
 
+@audit.command("partitions")
+def audit_partitions(
+    format: Annotated[Format, typer.Option(help="A table, or JSON.")] = Format.TABLE,
+) -> None:
+    """List the parts of the log, a month each, and where those are kept that were dropped. LOCAL ONLY."""
+    settings = settings_or_exit()
+    with exits():
+        from server.cli.audit_retention import show_partitions
+
+        show_partitions(settings, format)
+
+
+@audit.command("archive")
+def audit_archive(
+    partition: Annotated[str, typer.Argument(help="As `audit partitions` names it.")],
+    to: Annotated[Path, typer.Option(help="A folder that is empty, or not there yet.")],
+) -> None:
+    """Copy a part of the log into a folder, with what proves it. LOCAL ONLY.
+
+    What is sealed stays sealed. The folder holds all that `audit verify` needs.
+    """
+    settings = settings_or_exit()
+    with exits():
+        from server.cli.audit_retention import archive
+
+        archive(settings, partition, to)
+
+
+@audit.command("drop")
+def audit_drop(
+    partition: Annotated[str, typer.Argument(help="As `audit partitions` names it.")],
+    archive: Annotated[Path, typer.Option(help="Where `audit archive` has put it.")],
+    older_than: Annotated[int | None, typer.Option(min=1, help="Only if it ended so many days ago.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name once more.")] = False,
+) -> None:
+    """Remove a part of the log from the database, once it stands whole in an archive. LOCAL ONLY.
+
+    Every record is compared with the archive, and the archive recomputed up to a checkpoint that the log was signed
+    with. What was dropped, and where it is kept, stays on record; the proofs of all other records go on to hold.
+    """
+    settings = settings_or_exit()
+    with exits():
+        from server.cli.audit_retention import drop
+
+        drop(settings, partition, archive, older_than, asked=not yes)
+
+
+@audit.command("erase")
+def audit_erase(
+    user: Annotated[str, typer.Argument(help="The id of a user who has been purged.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the id once more.")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
+) -> None:
+    """Make what the log says of a person unreadable, for good: their key is thrown away, and no record changes.
+
+    It asks the server, as `chamberlain api` does and with the same credentials, which have to be a superadmin's.
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+    from server.cli.audit_retention import erase
+
+    with exits():
+        code = erase(credentials(settings.credentials_path, endpoint), user, asked=not yes)
+    raise typer.Exit(code)
+
+
 @app.command()
 def recover(username: Annotated[str, typer.Argument(help="Whom to give a way back in.")]) -> None:
     """Make a user a superadmin again, with a new password and key pair. LOCAL ONLY.

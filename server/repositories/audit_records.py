@@ -92,7 +92,7 @@ _INSIDE = Query(
         ),
     )
 )
-_KEYS = Query(select(subject_keys).where(subject_keys.c.subject_id == _ANY))
+_KEYS = Query(select(subject_keys).where(subject_keys.c.subject_id == _ANY, subject_keys.c.wrapped != b""))
 _INDEXES = Query(
     select(audit_leaves.c.action_id, audit_leaves.c.phase, audit_leaves.c.index).where(audit_leaves.c.action_id == _ANY)
 )

@@ -259,6 +259,24 @@ request_signatures = Table(
     Index("ix_request_signature__at", "at", postgresql_using="brin", postgresql_with={"autosummarize": True}),
 )
 
+audit_archives = _kept(
+    "audit_archive",
+    Column("partition", Text, nullable=False),
+    Column("first_id", Uuid, nullable=False),
+    Column("end_id", Uuid, nullable=False),
+    Column("since", _TIME),
+    Column("until", _TIME, nullable=False),
+    Column("first_index", BigInteger, nullable=False),
+    Column("end_index", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("checkpoint", BigInteger, nullable=False),
+    Column("account", Text, nullable=False),
+)
+"""Where a partition of the log is kept, written before it is dropped and never changed. Whether it has been dropped is
+not written: it is gone, or it is there."""
+
 subject_keys = Table(
     "subject_key",
     metadata,

@@ -50,7 +50,7 @@ class SubjectKeys:
             found |= await self._read(missing)
         if len(found) < len(set(subjects)):
             raise RuntimeError("a subject's key vanished while it was being made")
-        return {subject: self._ring.open(key, sealed_purpose(subject)) for subject, key in found.items()}
+        return {subject: self._ring.open(key, sealed_purpose(subject)) for subject, key in found.items() if key}
 
     async def _read(self, subjects: Collection[UUID]) -> dict[UUID, bytes]:
         rows = await self._database.fetch(_READ, {"subjects": list(subjects)})

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from actions.entities.audit_record import SPECS as RECORD_SPECS
 from actions.entities.audit_record import (
     TAIL,
+    ArchivedAction,
     AuditedAction,
     AuditFilter,
     AuditRecord,
@@ -19,11 +20,13 @@ from actions.entities.audit_record import (
 )
 from actions.entities.audit_watch import SPECS as WATCH_SPECS
 from actions.entities.audit_watch import WATCH
+from actions.errors import NotFound
 from actions.processor import Follower, Given, Offer
 from actions.query import Page, Search, to_querier
 from actions.standard import Spec
 from actions.vocabulary import GET, SEARCH, Operation, ScopeType
 from server.keyring import KeyRing
+from server.repositories.audit_archives import whereabouts
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.database import Row
 from server.repositories.subject_keys import sealed_purpose
@@ -46,7 +49,12 @@ class AuditRecordService:
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Everything that is recorded of an action, with what is sealed opened as far as the scope reaches."""
-        rows = await self._records.get(unit, given.target_id)
+        try:
+            rows = await self._records.get(unit, given.target_id)
+        except NotFound:
+            if (kept := await whereabouts(unit, given.target_id)) is None:
+                raise
+            return AuditedAction(id=given.target_id, records=[], archived=ArchivedAction(**kept))
         whole = [told(row["leaf"], row["index"]) for row in rows]
         people = {subject for row in rows for subject in subjects(row["leaf"])}
         domain, inside = await self._lying_inside(unit, whole, people)

@@ -5,11 +5,13 @@ to ``build``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from actions.entities import ALL_SPECS
+from actions.entities.audit_archive import SPECS as ARCHIVE_SPECS
 from actions.model import SECRET, marks
 from actions.processor import Offer
 from actions.query import Filter, filter_of, item_of
@@ -20,9 +22,12 @@ from server.keyring import KeyRing
 from server.login_throttle import LoginThrottle
 from server.passwords import Passwords
 from server.repositories.access_history import AccessHistory
+from server.repositories.audit_archives import AuditArchiveRepository
 from server.repositories.audit_export import AuditExportRepository
 from server.repositories.audit_keys import AuditKeyRepository
 from server.repositories.audit_records import AuditRecordRepository
+from server.repositories.audit_spans import AuditSpanRepository
+from server.repositories.audit_subjects import AuditSubjectRepository
 from server.repositories.base import Repository
 from server.repositories.decisions import DecisionRepository
 from server.repositories.directory import LOCATABLE
@@ -30,6 +35,7 @@ from server.repositories.domains import DomainRepository
 from server.repositories.installation import InstallationRepository
 from server.repositories.keypairs import KeypairRepository
 from server.repositories.logins import LoginRepository
+from server.repositories.partitions import Partitions
 from server.repositories.policies import PolicyRepository
 from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.policy_people import PolicyPeopleRepository
@@ -43,8 +49,10 @@ from server.repositories.users import UserRepository
 from server.services.audit_export import AuditExportService
 from server.services.audit_hashes import AuditHashService
 from server.services.audit_keys import AuditKeyService
+from server.services.audit_partitions import AuditPartitionService
 from server.services.audit_proofs import AuditProofService
 from server.services.audit_records import AuditRecordService
+from server.services.audit_subjects import AuditSubjectService
 from server.services.authzen import AuthZenService
 from server.services.base import Service
 from server.services.chosen_policy import ChosenPolicy
@@ -93,8 +101,11 @@ def build(
     chosen: ChosenPolicy,
     gate: PolicyGate,
     activation_at: ActivationAt,
+    partitions: Partitions,
+    retention: timedelta | None,
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
+    archives = AuditArchiveRepository()
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
     keys, standings = SigningKeyRepository(), StandingRepository()
     return pair(
@@ -105,6 +116,9 @@ def build(
         LoginService(logins, users, keys, passwords, ring, terms, throttle),
         SigningKeyService(keys, ring, terms),
         AuditKeyService(AuditKeyRepository(), ring),
+        Service(archives, ARCHIVE_SPECS),
+        AuditSubjectService(AuditSubjectRepository(), ring),
+        AuditPartitionService(partitions, AuditSpanRepository(), archives, retention),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), gate),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),

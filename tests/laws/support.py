@@ -22,6 +22,7 @@ from actions.vocabulary import PURGE, UPDATE, ScopeType, vocabulary
 from server.app import terms_of
 from server.login_throttle import LoginThrottle
 from server.repositories.access_history import activation_at
+from server.repositories.partitions import Partitions
 from server.repositories.unit import Unit
 from server.services.catalogue import Catalogue, build
 from server.services.chosen_policy import ChosenPolicy
@@ -42,6 +43,7 @@ KEPT = (
     "policy_activation",
     "policy_shadow",
     "policy_shadow_difference",
+    "audit_archive",
 )
 """Every table that an action changes, the log's and the signatures' apart."""
 _COUNTERS = {"num_queries", "last_used"}
@@ -192,6 +194,20 @@ def plausible(spec: Spec, about: UUID, domain: UUID) -> list[dict[str, object]]:
     return inputs[model]
 
 
+async def an_archive(world: World) -> UUID:
+    """Where a part of the log is kept that was dropped."""
+    key = uuid.uuid4()
+    await world.sql(
+        """
+        INSERT INTO audit_archive (id, partition, first_id, end_id, until, first_index, end_index, records, location,
+        digest, checkpoint, account) VALUES ($1, 'audit_record_gone', $2, $2, now(), 0, 1, 1, '/kept', 'd', 1, 'os:x')
+        """,
+        key,
+        uuid.UUID(int=1),
+    )
+    return key
+
+
 async def snapshot(world: World) -> dict[str, list[str]]:
     """Every row of every kept table."""
     return {
@@ -259,7 +275,8 @@ def catalogue(world: World) -> Catalogue:
     chosen = ChosenPolicy(app.policy.current, app.policy.stored, app.policy.check_stored)
     gate = PolicyGate(app.policy.trusted, app.policy.stored, app.policy.check, app.policy.before)
     then = partial(activation_at, app.database)
-    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, gate, then)
+    owned = Partitions(None)
+    return build(nobody, app.ring, terms_of(app.settings), LoginThrottle(60, 60), chosen, gate, then, owned, None)
 
 
 # -- a policy with other lines --

@@ -21,6 +21,7 @@ from tests.laws.support import (
     Places,
     action,
     aimed,
+    an_archive,
     catalogue,
     edited,
     persona,
@@ -120,6 +121,8 @@ async def try_everything(
             "policy": [policy],
             **{kind: [row["id"] for row in rows] for kind, rows in keys.items()},
             "audit_record": [record],
+            "audit_archive": [await an_archive(world)],
+            "audit_subject": [victim],
         }
         aims = others | await belongings(world, victim)
         names_one = (spec.operation.on_item and not spec.on_own_scope) or spec.each is not None

@@ -12,7 +12,7 @@ import structlog.testing
 from actions.entities import ALL_SPECS
 from actions.standard import Spec
 from actions.vocabulary import GET, Permission, ScopeType
-from tests.laws.support import Places, plausible, request
+from tests.laws.support import Places, an_archive, plausible, request
 from tests.world.counted import registry
 from tests.world.stage import PASSWORD
 from tests.world.world import World
@@ -77,9 +77,12 @@ def face(world: World, seat: Seat, spec: Spec) -> int | None:
 
 async def existing(world: World, spec: Spec) -> list[object]:
     """A thing of the spec's entity that does exist, wherever it lies."""
-    tables = {"user": "users", "policy": "policy_version"}
+    if spec.entity.name == "audit_archive":
+        return [await an_archive(world)]
+    tables = {"user": "users", "policy": "policy_version", "audit_subject": "subject_key"}
     table = tables.get(spec.entity.name, spec.entity.name)
-    key = {"policy": "digest", "audit_record": "action_id"}.get(spec.entity.name, "id")
+    keys = {"policy": "digest", "audit_record": "action_id", "audit_subject": "subject_id"}
+    key = keys.get(spec.entity.name, "id")
     rows = await world.sql(f"SELECT {key} AS id FROM {table} ORDER BY 1")
     return [rows[-1]["id"]]
 

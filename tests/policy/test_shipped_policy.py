@@ -19,7 +19,7 @@ VOCABULARY = whole_vocabulary()
 INDEX = index_of(SHIPPED, VOCABULARY)
 PEOPLE = frozenset(name for name, role in INDEX.roles.items() if not role.system)
 LOOKING = {"get", "search", "lookup"}
-READING_THE_LOG = {"audit_record", "replay", "export"}
+READING_THE_LOG = {"audit_record", "audit_archive", "audit_subject", "replay", "export"}
 ASKING = {"evaluate", "search_subjects"}
 """What tells others what somebody may do: yes or no, and the lists of it."""
 INTERNAL = {spec.permission for spec in ALL_SPECS if spec.internal}
@@ -82,7 +82,14 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
             "admin:policy:tally",
             "admin:signing_key:renew",
         },
-        "system_operator": {"admin:audit_record:export", "admin:audit_record:tail", "admin:policy:replay"},
+        "system_operator": {
+            "admin:audit_partition:archive",
+            "admin:audit_partition:drop",
+            "admin:audit_partition:list",
+            "admin:audit_record:export",
+            "admin:audit_record:tail",
+            "admin:policy:replay",
+        },
     }
 
 

@@ -22,13 +22,17 @@ import server.repositories.rows  # noqa: F401 - states the tables in `metadata`
 from audit.log import INSERT_MANY, columns_of, metadata
 from audit.record import VERSION, Columns, Phase, Record, canonical, new_id
 from server.repositories.database import CONNECT_SECONDS
+from server.repositories.migrations.partitions import make_ahead
 
 OLDEST_SERVER = 170000
 _ADVISORY_LOCK = 0x6D_69_67
-_APPEND_ONLY = ("audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature")
+_APPEND_ONLY = ("audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature", "audit_archive")
 _ONLY_READ = ("access_history", "audit_log")
 _ACTION = "migrate_schema"
-_RECORDED = "SELECT EXISTS (SELECT FROM audit_record WHERE action = $1 AND target_id = $2)"
+_RECORDED = """
+    SELECT EXISTS (SELECT FROM audit_record WHERE action = $1 AND target_id = $2)
+    OR ($3 AND EXISTS (SELECT FROM audit_archive))
+"""
 
 
 class SchemaError(RuntimeError):
@@ -48,8 +52,10 @@ async def migrate(migrator_url: str, application_role: str) -> str:
         plain = await asyncpg.connect(migrator_url, timeout=CONNECT_SECONDS)
         try:
             # Looked for, not inferred from what was just done: a start that broke off here is made good by the next.
-            if not await plain.fetchval(_RECORDED, _ACTION, after):
+            # What was recorded long ago may have been dropped with the partition that it lay in.
+            if not await plain.fetchval(_RECORDED, _ACTION, after, before == after):
                 await plain.execute(INSERT_MANY, *columns_of([_event(before, after)]))
+            await make_ahead(plain)
             await plain.execute(_grants(application_role, owner=await plain.fetchval("SELECT current_user")))
         except asyncpg.UndefinedTableError as error:
             raise SchemaError(f"no migration makes a table that the program states: {error}") from error

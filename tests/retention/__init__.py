@@ -1,0 +1,1 @@
+"""What leaves the log: partitions and their archives, and what is sealed of people who are erased."""
