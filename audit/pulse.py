@@ -27,6 +27,11 @@ class Pulse:
         self._watched: set[Watched] = set()
         self._log = structlog.get_logger("chamberlain.audit")
 
+    @property
+    def watching(self) -> int:
+        """How many blocks are watched now: all that is under way and will want to write."""
+        return len(self._watched)
+
     def answers(self) -> None:
         if self.hanging:
             self._log.info("audit log answers again")

@@ -25,6 +25,8 @@ Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
 
 
 GATHER_SECONDS = 0.001
+GATHERINGS = 3
+"""How often a batch waits so long, at most, for what is under way."""
 BEAT_SECONDS = 0.25
 """How often it is asked whether the log can be written, while there is nothing to write."""
 SILENCE_SECONDS = 1.25
@@ -182,11 +184,14 @@ class GroupCommitLog:
         self._pulse.hangs(silent=isinstance(error, TimeoutError))
 
     async def _gather(self) -> None:
-        """Let a batch fill a little where callers come in crowds: a commit costs the same for one record as for many.
+        """Where callers come in crowds, let a batch fill until all that is under way waits for it: a commit costs the
+        same for one record as for many.
 
-        A caller that comes alone is not made to wait for company.
+        A caller that comes alone is not made to wait for company, and nobody waits long for what is slow.
         """
-        if self._crowd > 1 and len(self._waiting) < self._crowd and not self._closing:
+        for _ in range(GATHERINGS if self._crowd > 1 else 0):
+            if self._closing or len(self._waiting) >= min(self._pulse.watching, self._batch):
+                return
             await asyncio.sleep(GATHER_SECONDS)
 
     async def _commit_batch(self) -> None:
