@@ -119,12 +119,13 @@ async def test_a_leader_that_stops_reading_in_the_midst_of_an_answer_is_ended_to
     monkeypatch.setattr(module, "SILENCE_SECONDS", 0.5)
     hanging = await world.app.database.connect("sequencer")
     await silent(hanging)
+    await hanging.execute("SET statement_timeout = 0; SET transaction_timeout = 0")  # so that nobody else ends it
     much = await hanging.prepare("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
     transport = hanging._transport  # type: ignore[attr-defined]
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     transport.pause_reading()
-    asking = asyncio.create_task(much.fetch())
+    asking = asyncio.create_task(much.fetch(timeout=600))
     waits = another(world)
     async with running(waits):
         await until(lambda: waits.leads)
@@ -175,6 +176,8 @@ async def test_more_of_them_than_go_into_one_transaction_are_numbered_too(
     monkeypatch.setattr(module, "BATCH", 10)
     await add_records(world, 35, xid=await counter(world) + 10**6)
     await all_numbered_by(world, another(world))
+    horizons = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint")
+    assert max(row[0] for row in horizons) <= await counter(world)
 
 
 async def test_one_that_is_left_out_among_many_that_are_not_is_found(
