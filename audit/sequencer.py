@@ -11,7 +11,9 @@ Numbering and signing are one transaction: what is signed is in the tree, and wh
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -47,6 +49,7 @@ _END_HANGING_LEADER = f"""
     AND (state <> 'active' OR wait_event_type = 'Client')
     AND clock_timestamp() - state_change > make_interval(secs => $1)
 """  # noqa: S608
+_FIRST = UUID(int=0)
 _ORIGIN = "SELECT origin FROM audit_log"
 _HEAD = """
     SELECT size, horizon::text AS horizon, horizon > pg_snapshot_xmax(pg_current_snapshot()) AS ahead
@@ -54,10 +57,9 @@ _HEAD = """
 """
 _LEAVES = "SELECT hash FROM audit_leaf WHERE index >= $1 AND index < $1 + $2 ORDER BY index"
 _NODES = "SELECT hash FROM audit_node WHERE tile_level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index"
-_YET_TO_COME = "record.xid >= pg_snapshot_xmax(pg_current_snapshot())"
-_READY = "record.xid >= $1::text::xid8 AND record.xid < pg_snapshot_xmin(pg_current_snapshot())"
+_SETTLED = "record.xid < pg_snapshot_xmin(pg_current_snapshot())"
 # A record of a transaction that is yet to come, as the counter has it, was restored from elsewhere: it is committed.
-_RESTORED = f"$1::text IS NOT NULL AND (record.xid < pg_snapshot_xmin(pg_current_snapshot()) OR {_YET_TO_COME})"
+_YET_TO_COME = "record.xid >= pg_snapshot_xmax(pg_current_snapshot())"
 _NOT_NUMBERED = """
     NOT EXISTS (SELECT FROM audit_leaf AS leaf WHERE leaf.action_id = record.action_id AND leaf.phase = record.phase)
 """
@@ -72,12 +74,23 @@ _LEFT_OUT = f"""
 
 
 def _number(which: str) -> str:
-    """Number what is meant and has no number: from horizon ``$1`` on, beginning with index ``$2``, at most ``$3``."""
+    """Number what is meant and has no number, beginning with index ``$2``: of the ``$3`` records, and what else is of
+    their transactions, that come after the place ``$1``, ``$4``, ``$5`` of transaction, action and phase.
+
+    The transactions come from their index, in order: however many records wait, a round looks at no more of them.
+    """
+    after = f"""
+        (record.xid, record.action_id, record.phase COLLATE "C") > ($1::text::xid8, $4::uuid, $5::text) AND ({which})
+    """
     return f"""
-    WITH fresh AS (
+    WITH ahead AS (
+        SELECT record.xid FROM audit_record AS record WHERE {after} ORDER BY record.xid LIMIT $3
+    ), bound AS (
+        SELECT max(xid) AS xid, count(*) = $3 AS more FROM ahead
+    ), fresh AS (
         SELECT record.xid, record.action_id, record.phase, sha256('\\x00'::bytea || record.leaf) AS hash
         FROM audit_record AS record
-        WHERE {which} AND {_NOT_NUMBERED}
+        WHERE {after} AND record.xid <= (SELECT xid FROM bound) AND {_NOT_NUMBERED}
         ORDER BY record.xid, record.action_id, record.phase COLLATE "C"
         LIMIT $3
     ), added AS (
@@ -85,20 +98,29 @@ def _number(which: str) -> str:
         SELECT $2 + row_number() OVER (ORDER BY xid, action_id, phase COLLATE "C") - 1, action_id, phase, hash
         FROM fresh
         RETURNING index, hash
+    ), last AS (
+        SELECT * FROM fresh ORDER BY fresh.xid DESC, fresh.action_id DESC, fresh.phase COLLATE "C" DESC LIMIT 1
     )
-    SELECT added.index, added.hash,
-        least(last.xid, pg_snapshot_xmin(pg_current_snapshot()))::text AS last,
-        pg_snapshot_xmin(pg_current_snapshot())::text AS horizon
-    FROM added, (SELECT xid FROM fresh ORDER BY xid DESC LIMIT 1) AS last
-    ORDER BY added.index
+    SELECT (SELECT array_agg(hash ORDER BY index) FROM added) AS hashes, bound.xid::text AS bound, bound.more,
+        last.xid::text AS xid, last.action_id, last.phase, pg_snapshot_xmin(pg_current_snapshot())::text AS settled
+    FROM bound LEFT JOIN last ON true
     """  # noqa: S608
 
 
-_NUMBER, _NUMBER_RESTORED = _number(_READY), _number(_RESTORED)
+_NUMBER, _NUMBER_RESTORED = _number(_SETTLED), _number(f"{_SETTLED} OR {_YET_TO_COME}")
 _ADD_NODES = """
     INSERT INTO audit_node (tile_level, index, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 """
 _ADD_CHECKPOINT = "INSERT INTO audit_checkpoint (size, root, note, horizon) VALUES ($1, $2, $3, $4::text::xid8)"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of the records: what comes after it may have no number yet."""
+
+    xid: int
+    action_id: UUID = _FIRST
+    phase: str = ""
 
 
 class SequencerMeter(Protocol):
@@ -117,6 +139,8 @@ class Sequencer:
         self._edge = Edge()
         self._connection: Connection | None = None
         self._recall_at = 0.0
+        self._place: Place | None = None
+        """Where to go on; None when all that was ready has its number."""
         self._left_out = False
         """Whether there are records that the counter of transactions does not lead to."""
         self.leads = False
@@ -140,7 +164,7 @@ class Sequencer:
 
     async def catch_up(self) -> None:
         """Number and sign all that can be, whoever leads. Raises what goes wrong."""
-        while await self.step():
+        while await self.step() or self._place is not None:
             pass
 
     async def step(self) -> int:
@@ -151,7 +175,7 @@ class Sequencer:
             async with connection.transaction():
                 added = await self._number(connection)
         except BaseException:
-            self._edge = Edge()  # it may have come further than the database
+            self._edge, self._place = Edge(), None  # they may have come further than the database
             raise
         if added:
             self._meter.audit_sequenced(asyncio.get_running_loop().time() - started, added, self._edge.size)
@@ -170,39 +194,47 @@ class Sequencer:
         head = await connection.fetchrow(_HEAD)
         size, horizon = (head["size"], head["horizon"]) if head else (0, "0")
         if self._edge.size != size:
-            self._edge = await _edge(connection, size)
+            self._edge, self._place = await _edge(connection, size), None
         signers = await self._signers(connection, origin := await connection.fetchval(_ORIGIN))
         if not signers:
             return 0
         await self._recall(connection, horizon, counter_went_back=bool(head and head["ahead"]))
-        rows = await connection.fetch(_NUMBER_RESTORED if self._left_out else _NUMBER, horizon, size, BATCH)
-        self._left_out &= len(rows) == BATCH
-        if not rows:
+        start = self._place or Place(0 if self._left_out else int(horizon))
+        statement = _NUMBER_RESTORED if self._left_out else _NUMBER
+        found = await connection.fetchrow(statement, str(start.xid), size, BATCH, start.action_id, start.phase)
+        assert found is not None  # it is one row whatever there is  # noqa: S101
+        hashes: Sequence[bytes] = found["hashes"] or ()
+        if len(hashes) == BATCH:  # it may have left records of its last transaction behind
+            self._place = Place(int(found["xid"]), found["action_id"], found["phase"])
+        else:
+            self._place = Place(int(found["bound"]) + 1) if found["more"] else None
+        self._left_out &= self._place is not None
+        if not hashes:
             return 0
-        complete = await self._add(rows)
-        await _add_nodes(connection, complete)
+        await _add_nodes(connection, await self._add(hashes))
         checkpoint = Checkpoint(origin, self._edge.size, self._edge.root())
-        # A full batch may have left records of its last transaction behind; what is numbered already is passed over.
-        # Nor does the horizon ever go beyond the counter: a restored record's transaction says nothing of this one.
-        reached = rows[0]["last"] if len(rows) == BATCH else rows[0]["horizon"]
+        # Beyond the counter no horizon goes: the transaction of a restored record says nothing of this one.
+        settled = int(found["settled"])
+        reached = settled if self._place is None else min(self._place.xid, settled)
         note = str(signed(checkpoint.text(), signers))
-        await connection.execute(_ADD_CHECKPOINT, checkpoint.size, checkpoint.root, note, reached)
-        return len(rows)
+        await connection.execute(_ADD_CHECKPOINT, checkpoint.size, checkpoint.root, note, str(reached))
+        return len(hashes)
 
     async def _recall(self, connection: Connection, horizon: str, *, counter_went_back: bool) -> None:
         """Look whether a record was left out: where the log was restored into another cluster, the counter of
         transactions is another one, and what is new may stand below the horizon, or what is old above all that is."""
         now = asyncio.get_running_loop().time()
         if counter_went_back or now >= self._recall_at:
-            self._left_out |= await connection.fetchval(_LEFT_OUT, horizon)
+            if not self._left_out and await connection.fetchval(_LEFT_OUT, horizon):
+                self._left_out, self._place = True, None
             self._recall_at = now + RECALL_SECONDS
 
-    async def _add(self, rows: Sequence[asyncpg.Record]) -> list[tuple[Node, bytes]]:
+    async def _add(self, hashes: Sequence[bytes]) -> list[tuple[Node, bytes]]:
         """Add leaves to the edge, a tile at a time: others of this worker wait for no more than that."""
         complete: list[tuple[Node, bytes]] = []
-        for start in range(0, len(rows), WIDTH):
-            for row in rows[start : start + WIDTH]:
-                complete += self._edge.add(row["hash"])
+        for start in range(0, len(hashes), WIDTH):
+            for hashed in hashes[start : start + WIDTH]:
+                complete += self._edge.add(hashed)
             await asyncio.sleep(0)
         return complete
 
@@ -214,7 +246,7 @@ class Sequencer:
 
     def _step_down(self) -> None:
         self.leads, self._left_out, self._recall_at = False, False, 0.0
-        self._edge = Edge()
+        self._edge, self._place = Edge(), None
         if self._connection is not None:
             with contextlib.suppress(Exception):
                 self._connection.terminate()

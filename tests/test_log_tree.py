@@ -53,6 +53,8 @@ async def test_a_partial_tile_stays_what_it_was_once_it_is_full(world: World) ->
     early = (await ask(world, "/tile/0/000.p/20")).content
     await grow(world, 300)
     whole = (await ask(world, "/tile/0/000")).content
+    for width in (256, 257, 999):
+        assert (await ask(world, f"/tile/0/000.p/{width}")).status_code == 404, "what is full is no part"
     assert early == whole[: 20 * 32] == (await ask(world, "/tile/0/000.p/20")).content
     assert len(whole) == WIDTH * 32
 

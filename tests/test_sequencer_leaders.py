@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from audit import sequencer as module
+from audit.merkle import EMPTY
 from audit.sequencer import FOLLOW_SECONDS, SILENCE_SECONDS, Sequencer
 from server.repositories import audit_tree
 from server.repositories.audit_keys import signers
@@ -55,6 +56,12 @@ async def all_numbered(world: World) -> None:
     checkpoint = await newest(world)
     assert checkpoint.size == len(rows)
     assert await audit_tree.root_of(world.app.database.fetch, checkpoint.size) == checkpoint.root
+
+
+async def all_numbered_by(world: World, sequencer: Sequencer) -> None:
+    async with sequencer:
+        await sequencer.catch_up()
+    await all_numbered(world)
 
 
 async def leader(world: World) -> int | None:
@@ -112,12 +119,13 @@ async def test_a_leader_that_stops_reading_in_the_midst_of_an_answer_is_ended_to
     monkeypatch.setattr(module, "SILENCE_SECONDS", 0.5)
     hanging = await world.app.database.connect("sequencer")
     await silent(hanging)
+    await hanging.execute("SET statement_timeout = 0; SET transaction_timeout = 0")  # so that nobody else ends it
     much = await hanging.prepare("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
     transport = hanging._transport  # type: ignore[attr-defined]
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     transport.pause_reading()
-    asking = asyncio.create_task(much.fetch())
+    asking = asyncio.create_task(much.fetch(timeout=600))
     waits = another(world)
     async with running(waits):
         await until(lambda: waits.leads)
@@ -157,9 +165,7 @@ async def counter(world: World) -> int:
 async def test_records_of_transactions_that_are_yet_to_come_are_numbered(world: World) -> None:
     await add_records(world, 30, xid=await counter(world) + 10**6)
     await add_records(world, 3)
-    async with another(world) as sequencer:
-        await sequencer.catch_up()
-    await all_numbered(world)
+    await all_numbered_by(world, another(world))
     [row] = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint ORDER BY size DESC LIMIT 1")
     assert row[0] <= await counter(world)
 
@@ -169,9 +175,34 @@ async def test_more_of_them_than_go_into_one_transaction_are_numbered_too(
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 10)
     await add_records(world, 35, xid=await counter(world) + 10**6)
+    await all_numbered_by(world, another(world))
+    horizons = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint")
+    assert max(row[0] for row in horizons) <= await counter(world)
+
+
+async def test_one_that_is_left_out_among_many_that_are_not_is_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 10)
+    far = await counter(world) + 10**6
+    for place in range(35):
+        await add_records(world, 1, xid=far + place)
     async with another(world) as sequencer:
         await sequencer.catch_up()
-    await all_numbered(world)
+    await add_records(world, 1, xid=far + 30)
+    await all_numbered_by(world, another(world))
+
+
+async def test_a_transaction_of_more_records_than_a_batch_is_gone_on_with_by_another_leader(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 10)
+    await world.app.sequencer.catch_up()
+    await add_records(world, 35)
+    await add_records(world, 3)
+    async with another(world) as first:
+        assert [await first.step(), await first.step()] == [10, 10]
+    await all_numbered_by(world, another(world))
 
 
 async def moved_back(world: World, by: int) -> None:
@@ -197,14 +228,11 @@ async def test_a_counter_that_has_caught_up_again_leaves_nothing_behind_either(w
         await add_records(world, 1)
     [row] = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint ORDER BY size DESC LIMIT 1")
     assert row[0] < await counter(world)
-    async with another(world) as sequencer:
-        await sequencer.catch_up()
-    await all_numbered(world)
+    await all_numbered_by(world, another(world))
 
 
 async def test_numbering_a_full_batch_holds_up_the_worker_a_tile_at_a_time(world: World) -> None:
     """Others get their turn after every 256 leaves: what they wait for does not grow with the batch."""
-    await add_records(world, 2000)
     turns = 0
 
     async def others() -> None:
@@ -213,10 +241,9 @@ async def test_numbering_a_full_batch_holds_up_the_worker_a_tile_at_a_time(world
             turns += 1
             await asyncio.sleep(0)
 
-    rows = await world.sql("SELECT '\\x00'::bytea AS hash FROM generate_series(1, 2000)")
     watching = asyncio.create_task(others())
     await asyncio.sleep(0)
     before = turns
-    await world.app.sequencer._add(rows)
+    await world.app.sequencer._add([EMPTY] * 2000)
     watching.cancel()
     assert turns - before >= 2000 // 256

@@ -15,13 +15,16 @@ _SHAPES = {
     "cursor": r"(?:(?<=\"next_cursor\": \")|(?<=cursor=)|(?<=\"endCursor\": \"))[\w-]+",
     "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     "hex": r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{12})\b",
+    "vkey": r"\bchamberlain/[0-9a-f]{16}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
+    "log": r"\bchamberlain/[0-9a-f]{16}\b",
+    "key": r"(?<=, key )[0-9a-f]{8}\b",
     "access": r"\bAK[A-Z2-7]{18}\b",
     "address": r"\b127\.0\.0\.1:\d+\b",
     "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00)?",
     "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard )|(?<=took     )"
     r"|(?<=\"refresh_expires_in\": ))[\d.]+"
     r"|\b\d+(?= answers compared)|\b\d+(?= decisions? )|(?<= in )\d+(?= records?\b)|\b\d+(?= as before)"
-    r"|\b\d+(?= of \d+ rules decided)",
+    r"|\b\d+(?= of \d+ rules decided)|\b\d+(?= of \d+ in chamberlain/)|(?<= of )\d+(?= in chamberlain/)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))
 _FREE = frozenset({"time", "measure", "secret"})
