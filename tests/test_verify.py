@@ -342,7 +342,7 @@ def test_an_older_checkpoint_has_to_be_signed(tmp_path: Path) -> None:
     root = root_of([leaf_hash(leaf) for leaf in leaves[:9]])
     forger = Signer(LOGGER.name, Ed25519PrivateKey.generate())
     older = verify.Checkpoint.read(vouched(9, root, forger), "the checkpoint in kept")
-    with pytest.raises(verify.Wrong, match="the checkpoint in kept, of the log .*, is not signed"):
+    with pytest.raises(verify.Wrong, match=r"the checkpoint in kept, of the log .*, is not signed"):
         checked(folder, older)
 
 
