@@ -190,11 +190,13 @@ def test_a_witness_that_cannot_be_one_does_not_start(tmp_path: Path) -> None:
     second = tmp_path / "second"
     make_key("witness.test/2", second)
     seen_path(second).unlink()
-    assert "does not know any more" in in_one_line(invoke("witness", "serve", str(second), "--log", log))
+    with pytest.raises(WitnessError, match="does not know any more"):
+        Seen(seen_path(second))
     third = tmp_path / "third"
     make_key("witness.test/3", third)
     third.chmod(0o644)
-    assert "chmod 600" in in_one_line(invoke("witness", "serve", str(third), "--log", log))
+    with pytest.raises(WitnessError, match="chmod 600"):
+        read_key(third)
     third.chmod(0o600)
     third.write_text("PRIVATE+KEY+nonsense")
     assert "holds no key of a witness" in in_one_line(invoke("witness", "serve", str(third), "--log", log))
