@@ -281,7 +281,7 @@ def main() -> int:
     parser.add_argument("what", choices=("export", "proof"))
     parser.add_argument("path", type=Path)
     for option in ("--key", "--witness", "--checkpoint"):
-        parser.add_argument(option, action="append", default=[], help="may be given more than once")
+        parser.add_argument(option, action="append", default=[], required=option == "--key", help="may be repeated")
     parser.add_argument("--dropped", action="store_true", help="records may be there by their hash alone")
     given = parser.parse_args()
     try:

@@ -175,6 +175,7 @@ UNSORTED = json.dumps(dict(reversed(GOOD.items())), separators=(",", ":"), ensur
         UNSORTED,
         canonical(GOOD).replace(b'"v":1', b'"v": 1'),
         canonical(GOOD).replace(b'"v":1', b'"v":NaN'),
+        canonical(GOOD).replace(b'"sealed":[]', b'"sealed":[NaN]'),
         canonical(GOOD).replace(b'"v":1', b'"v":1,"v":1'),
         canonical(GOOD).replace(b"domain_update", rb"\u0064omain_update"),
         canonical(GOOD).replace(b"domain_update", rb"\ud800"),
@@ -316,6 +317,33 @@ def test_a_proof_of_something_else_is_refused(tmp_path: Path) -> None:
         (tmp_path / "spoiled").write_text(spoiled)
         with pytest.raises(verify.Wrong, match=told):
             verify.proof(tmp_path / "spoiled", trust(LOGGER))
+
+
+def test_the_last_record_does_not_stand_beyond_the_end(tmp_path: Path) -> None:
+    leaves = made_up(13)
+    path = proof_of(tmp_path / "one", leaves, 12, vouched(13, root_of([leaf_hash(leaf) for leaf in leaves]), LOGGER))
+    path.write_text(path.read_text().replace("index 12", "index 13"))
+    with pytest.raises(verify.Wrong, match="index 13: the record is not the one"):
+        verify.proof(path, trust(LOGGER))
+
+
+def test_there_is_one_way_to_write_a_signature() -> None:
+    """The last character of base64 has bits that say nothing: they are to be nothing."""
+    note = vouched(4, NOTHING, LOGGER).removesuffix("\n")
+    bare = note.rstrip("=")
+    last = chr(ord(bare[-1]) + 1)
+    with pytest.raises(verify.Wrong, match="is not written as one"):
+        verify.Checkpoint.read(bare[:-1] + last + note[len(bare) :] + "\n", "the note")
+
+
+def test_an_older_checkpoint_has_to_be_signed(tmp_path: Path) -> None:
+    leaves = made_up(20)
+    folder = export_of(tmp_path / "export", 20, leaves=leaves)
+    root = root_of([leaf_hash(leaf) for leaf in leaves[:9]])
+    forger = Signer(LOGGER.name, Ed25519PrivateKey.generate())
+    older = verify.Checkpoint.read(vouched(9, root, forger), "the checkpoint in kept")
+    with pytest.raises(verify.Wrong, match=r"the checkpoint in kept, of the log .*, is not signed"):
+        checked(folder, older)
 
 
 def test_a_key_of_another_log_vouches_for_nothing(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool
 
 def _export_of(who: Credentials, public: httpx.Client, note: str, newest: Checkpoint, folder: Path, told: Told) -> None:
     """Make an export of all that the server has under a checkpoint. Raises ``Wrong`` for tiles that disagree."""
-    edge, above = Edge(), Tiles(public, newest.size)
+    edge, above = Edge(), Tiles(public)
     with (folder / "records").open("wb") as lines, (folder / "tiles").open("wb") as hashes:
         for first in range(0, newest.size, WIDTH):
             count = min(WIDTH, newest.size - first)
@@ -132,9 +132,8 @@ def _export_of(who: Credentials, public: httpx.Client, note: str, newest: Checkp
 class Tiles:
     """The tiles above the leaves' as they follow from those below, each compared with the server's once it is whole."""
 
-    def __init__(self, public: httpx.Client, size: int) -> None:
+    def __init__(self, public: httpx.Client) -> None:
         self._public = public
-        self._size = size
         self._levels: dict[int, tuple[int, list[bytes]]] = {}
 
     def add(self, level: int, hashed: bytes) -> None:

@@ -14,7 +14,7 @@ from tests.docs.lint_rules import lint_rules
 
 _DEFAULTS = {"data_dir": "`~/.local/share/chamberlain`", "policy_dir": "`policies` beside the program"}
 _DEFAULTS["workers"] = "one for each processor, at most 4"
-_DEFAULTS["policy_public_keys"] = "unset"
+_DEFAULTS["policy_public_keys"] = _DEFAULTS["audit_witnesses"] = "unset"
 _DEFAULTS["require_signed_body"] = "`false`"
 
 

@@ -1,0 +1,156 @@
+"""``chamberlain audit verify``: an export, a proof, and a live server, from the command line."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import httpx
+import pytest
+
+from audit.checkpoint import Checkpoint
+from audit.merkle import leaf_hash
+from audit.note import Signer, signed
+from audit.verify import Wrong
+from server.cli.audit_verify import Tiles
+from server.embedded import urls_of_running
+from server.keyring import KeyRing
+from server.repositories.audit_keys import signers
+from server.repositories.database import Connection
+from tests.commands import Installation, in_one_line, invoke, until
+from tests.tamper.exports import LOGGER, WITNESSER, export_of, made_up, proof_of, root_of, vouched
+
+KEY, WITNESS_KEY = str(LOGGER.verifier), str(WITNESSER.verifier)
+T = TypeVar("T")
+
+
+def test_an_export_and_a_proof_are_checked(tmp_path: Path) -> None:
+    folder = export_of(tmp_path / "export", 20)
+    done = invoke("audit", "verify", str(folder), "--key", KEY, "--witness", WITNESS_KEY)
+    assert done.exit_code == 0, done.stderr
+    assert "all 20 records are as they were signed" in done.stdout
+    (folder / "hashes.bin").write_bytes(bytes(640))
+    done = invoke("audit", "verify", str(folder), "--key", KEY)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "chamberlain: index 0: the record does not have the hash that hashes.bin tells\n"
+    leaves = made_up(9)
+    checkpoint = vouched(9, root_of([leaf_hash(leaf) for leaf in leaves]), LOGGER)
+    proof = proof_of(tmp_path / "proof", leaves, 4, checkpoint)
+    assert "index 4 of the 9 records" in invoke("audit", "verify", str(proof), "--key", KEY).stdout
+    done = invoke("audit", "verify", str(proof), "--key", KEY, "--witness", WITNESS_KEY)
+    assert (done.exit_code, "is not cosigned by" in done.stderr) == (1, True)
+
+
+def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = str(export_of(tmp_path / "export", 5))
+    assert "say what to check" in in_one_line(invoke("audit", "verify", "--key", KEY))
+    assert "say what to check" in in_one_line(invoke("audit", "verify", folder, "--server", "--key", KEY))
+    assert "is no key of a log" in in_one_line(invoke("audit", "verify", folder, "--key", "x"))
+    assert "--remember goes with" in in_one_line(invoke("audit", "verify", folder, "--key", KEY, "--remember", "x"))
+    assert "cannot be read" in in_one_line(invoke("audit", "verify", "/nowhere", "--key", KEY))
+    arguments = ("audit", "verify", folder, "--key", KEY, "--checkpoint", "/nowhere")
+    assert "/nowhere cannot be read" in in_one_line(invoke(*arguments))
+
+
+@pytest.fixture(scope="module")
+def key(server: Installation) -> str:
+    until(lambda: server.run("audit", "keys").exit_code == 0)
+    return server.run("audit", "keys").stdout.splitlines()[0]
+
+
+def in_database(server: Installation, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """As the owner of the database, whom no trigger stops."""
+
+    async def run() -> T:
+        urls = await urls_of_running(server.folder / "data")
+        assert urls is not None
+        connection = await asyncpg.connect(urls.migrator)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def test_a_live_server_is_checked_and_remembered(server: Installation, key: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    arguments = ("audit", "verify", "--server", "--key", key, "--remember", str(kept))
+    done = server.run(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert "records are as they were signed" in done.stdout
+    before = kept.read_text()
+    done = server.run(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert f"the checkpoint in {kept}" in done.stdout
+    assert int(kept.read_text().split("\n")[1]) >= int(before.split("\n")[1])
+
+
+def test_a_live_server_that_was_rolled_back_is_found(server: Installation, key: str, tmp_path: Path) -> None:
+    """Whoever kept a checkpoint of what is not there any more has all that it takes."""
+
+    async def keys(connection: Connection) -> tuple[str, list[Signer]]:
+        origin = await connection.fetchval("SELECT origin FROM audit_log")
+        return origin, list(await signers(KeyRing.load(server.folder / "data" / "keys.json"))(connection, origin))
+
+    origin, held = in_database(server, keys)
+    for size in (10**6, 3):
+        kept = tmp_path / str(size)
+        kept.write_text(str(signed(Checkpoint(origin, size, leaf_hash(b"what was there")).text(), held)))
+        done = server.run("audit", "verify", "--server", "--key", key, "--remember", str(kept))
+        assert done.exit_code == 1, done.stdout
+        assert ("the log ends here" if size > 3 else "index 0 to 2: here is something else") in done.stderr
+        assert f"\n{size}\n" in kept.read_text()
+
+
+@pytest.fixture
+def edited(server: Installation) -> Iterator[int]:
+    """The index of a record that was changed in the database, and is put back."""
+    find = "SELECT index, leaf, action_id FROM audit_leaf JOIN audit_record USING (action_id, phase) WHERE index = 4"
+    write = "UPDATE audit_record SET leaf = $2 WHERE action_id = $1"
+
+    async def edit(connection: Connection) -> asyncpg.Record:
+        row = await connection.fetchrow(find)
+        assert row is not None
+        await connection.execute("ALTER TABLE audit_record DISABLE TRIGGER ALL")
+        await connection.execute("ALTER TABLE audit_record_start DISABLE TRIGGER ALL")
+        leaf = row["leaf"].replace(b'"v":1', b'"v":2')
+        await connection.execute(write, row["action_id"], leaf)
+        return row
+
+    async def mend(connection: Connection) -> None:
+        await connection.execute(write, row["action_id"], row["leaf"])
+        await connection.execute("ALTER TABLE audit_record_start ENABLE TRIGGER ALL")
+        await connection.execute("ALTER TABLE audit_record ENABLE TRIGGER ALL")
+
+    row = in_database(server, edit)
+    yield row["index"]
+    in_database(server, mend)
+
+
+def test_a_record_that_was_edited_under_a_live_server_is_found(server: Installation, key: str, edited: int) -> None:
+    done = server.run("audit", "verify", "--server", "--key", key)
+    assert done.exit_code == 1
+    assert f"index {edited}: this is no record of version 1" in done.stderr
+
+
+def test_the_tiles_above_are_held_to_those_below() -> None:
+    hashes = [leaf_hash(str(number).encode()) for number in range(256)]
+    asked = []
+
+    def served(request: httpx.Request) -> httpx.Response:
+        """A server that has another history above than below."""
+        asked.append(request.url.path)
+        return httpx.Response(200, content=b"".join([*hashes[:9], leaf_hash(b"another"), *hashes[10:]]))
+
+    with httpx.Client(transport=httpx.MockTransport(served), base_url="http://server.test") as public:
+        tiles = Tiles(public)
+        for hashed in hashes[:-1]:
+            tiles.add(1, hashed)
+        with pytest.raises(Wrong, match="index 2304 to 2559: the tiles below level 1 are not those"):
+            tiles.add(1, hashes[-1])
+        tiles.fetched(2, 1234067, 256)
+        with pytest.raises(Wrong, match="tile 12 of level 0 has 8192 bytes, and not 96"):
+            tiles.fetched(0, 12, 3)
+    assert asked == ["/tile/1/000", "/tile/2/x001/x234/067", "/tile/0/012.p/3"]
