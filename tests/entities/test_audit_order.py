@@ -101,6 +101,9 @@ async def test_a_record_has_no_index_until_it_is_numbered_and_no_place_in_their_
     await world.root.get("/auth/whoami")
     [newest] = (await world.olga.get(ADMIN, limit=1))["items"]
     assert (newest["action"], newest["index"]) == ("user_whoami_user", None)
+    other = {"index": {"not_equals": 0}, "id": {"equals": newest["id"]}}
+    assert (await world.olga.get(ADMIN, filter=other))["items"] == [newest], "it has another index, in that it has none"
+    assert (await world.olga.get(ADMIN, filter=other, order="index"))["items"] == []
     [last] = (await world.olga.get(ADMIN, limit=1, order="index:desc"))["items"]
     assert last["id"] < newest["id"]
     [leaf] = await world.sql("SELECT action_id, index FROM audit_leaf ORDER BY index DESC LIMIT 1")
