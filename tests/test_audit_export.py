@@ -168,10 +168,13 @@ async def test_an_export_is_recorded_when_it_begins_and_when_it_ends_with_what_w
 async def test_an_auditor_may_export_and_others_may_not(world: World) -> None:
     await world.app.sequencer.catch_up()
     size = (await world.sql("SELECT max(size) FROM audit_checkpoint"))[0]["max"]
-    told = await world.olga.get("/admin/audit-records/export?first=2&end=4")
-    assert [entry["index"] for entry in told["entries"]] == [2, 3]
-    assert told["range"]["end"] == 4
-    assert (await world.olga.get("/admin/audit-records/export"))["range"]["end"] == size
+    told = await world.olga.get("/admin/audit-records/export?first=5&end=7")
+    assert [entry["index"] for entry in told["entries"]] == [5, 6]
+    assert told["range"]["end"] == 7
+    assert {entry["sealed"] for entry in told["entries"]} == {None}
+    whole = await world.olga.get("/admin/audit-records/export?sealed=true")
+    assert any(entry["sealed"] for entry in whole["entries"])
+    assert whole["range"]["end"] == size
     for who in ("dana", "piotr", "mia", "nobody"):
         await world.as_(who).get("/admin/audit-records/export", expect=403)
 
@@ -224,8 +227,10 @@ async def test_an_open_transaction_keeps_an_export_of_what_it_may_still_add_to_w
         with pytest.raises(Unavailable, match="a transaction of somebody's is open"):
             await export(world, tmp_path / "now")
         assert not (tmp_path / "now").exists()
-        monkeypatch.setattr(audit_export, "SETTLED_AFTER", timedelta(0))
         at = (await world.sql("SELECT max(at) FROM audit_record JOIN audit_leaf USING (action_id, phase)"))[0]["max"]
+        with pytest.raises(Unavailable, match="a transaction of somebody's is open"):
+            await export(world, tmp_path / "just", until=at)  # all that is there has its index, and more may come
+        monkeypatch.setattr(audit_export, "SETTLED_AFTER", timedelta(0))
         await export(world, tmp_path / "past", until=at)
         await late.execute("COMMIT")
     finally:
