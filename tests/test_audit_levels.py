@@ -5,9 +5,16 @@ from uuid import UUID
 
 import orjson
 
+from actions.action import ANONYMOUS
+from actions.auditing import AuditPolicy, AuditRule, Level
 from actions.authorization.source import PolicySource
+from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.hooks import Outcome, Result
+from actions.recording import _level
+from audit.record import Phase
 from audit.redaction import unseal
 from server.repositories.subject_keys import SubjectKeys
+from tests.laws.support import action
 from tests.world.world import World
 
 
@@ -169,3 +176,11 @@ async def test_what_an_auditor_is_shown_says_that_it_is_not_all(world: World) ->
     record = await the_record(world, "domain_update_user")
     shown = await world.olga.get(f"/admin/audit-records/{record['id']}")
     assert shown["records"][0]["more"] == {"level": "metadata"}
+
+
+def test_what_opens_and_closes_is_never_told_by_half() -> None:
+    """A stream that ended well would be left out, and its opening, of which nobody knows how it ends, would not be."""
+    [spec] = [spec for spec in ALL_SPECS if spec.name == "admin_user"]
+    outcome = Outcome(action(spec, ANONYMOUS), audit=AuditPolicy(whole_vocabulary(), (AuditRule(Level.NONE),)))
+    assert _level(outcome, Phase.DONE, Result.SUCCEEDED) is Level.NONE
+    assert {_level(outcome, phase, Result.SUCCEEDED) for phase in Phase if phase is not Phase.DONE} == {Level.METADATA}

@@ -277,7 +277,7 @@ class Metrics:
         self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
         self._accounts = self._counter(
             "audit_accounts_total",
-            "Records that were owed, and what became of each: the sum of all others is never more than what was owed.",
+            "Audit records that were owed, and, beside these, what became of each.",
             "as",
         )
         self._under_way = self._gauge("audit_actions_under_way", "Actions that have begun and not ended.")

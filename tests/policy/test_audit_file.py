@@ -1,5 +1,6 @@
 """``audit.yaml``: the first rule that matches decides, and no rule leaves out what has to be recorded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from actions.authorization.elsewhere import compile_elsewhere
 from actions.authorization.packed import pack, unpack
 from actions.authorization.rules import Severity
 from actions.authorization.source import PolicySource, parse, read_folder
-from actions.entities import whole_vocabulary
+from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.vocabulary import Kind, read_cells, spelled
 from tests.policy.support import GOOD, index_of
 
@@ -102,6 +103,12 @@ def test_only_what_reads_is_optional_and_neither_the_log_nor_the_servers_own_wor
     assert {cell.rpartition(":")[2] for cell in optional} == {
         *("get", "search", "lookup", "whoami", "check", "evaluate", "search_subjects")
     }
+
+
+def test_what_the_server_does_by_itself_is_always_recorded() -> None:
+    [spec] = [spec for spec in ALL_SPECS if spec.name == "admin_user"]
+    assert not spec.always_recorded
+    assert replace(spec, internal=True).always_recorded
 
 
 @pytest.mark.parametrize(
