@@ -48,6 +48,12 @@ def show(who: Credentials, action_id: str, domain: str | None, form: Format) -> 
         show_json(told)
         return 0
     console = plain_console()
+    if (kept := told["archived"]) is not None:
+        console.print(
+            _plain(f"Its records were dropped. They are kept in {kept['location']}, from index {kept['index']} on.")
+        )
+        console.print(_plain(f"The SHA-256 of its manifest is {kept['digest']}."))
+        return 0
     proofs = None if domain is not None else _proofs(who, action_id)
     for place, record in enumerate(told["records"]):
         if place:

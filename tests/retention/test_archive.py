@@ -182,6 +182,16 @@ async def test_an_archive_signed_by_a_key_of_the_log_that_the_log_never_made_dro
     assert await is_there(aged)
 
 
+async def test_a_record_that_was_altered_in_the_database_keeps_the_part(aged: World, tmp_path: Path) -> None:
+    """It is evidence: the archive holds what was numbered, and the database something else."""
+    folder = await archived(aged, tmp_path / "february")
+    await aged.sql("ALTER TABLE audit_record_2020_02 DISABLE TRIGGER append_only")
+    await aged.sql("UPDATE audit_record_2020_02 SET leaf = leaf || ' '::bytea WHERE action = 'user_user'")
+    with pytest.raises(Conflict, match="is another one"):
+        await drop(aged, folder)
+    assert await is_there(aged)
+
+
 async def test_the_archive_of_another_part_drops_nothing(aged: World, tmp_path: Path) -> None:
     await aged.sql("SELECT add_audit_partition('2020-03-01')")
     connection = await asyncpg.connect(aged.urls.migrator)

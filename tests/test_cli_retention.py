@@ -1,0 +1,66 @@
+"""``chamberlain audit partitions``, ``archive``, ``drop`` and ``erase``, against a server that runs."""
+
+import json
+from pathlib import Path
+
+from audit.archive import Archive
+from tests.commands import Installation, in_one_line, invoke, until
+
+
+def listed(server: Installation) -> list[dict[str, object]]:
+    done = server.run("audit", "partitions", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    found: list[dict[str, object]] = json.loads(done.stdout)["partitions"]
+    return found
+
+
+def test_the_parts_of_the_log_are_listed_and_one_is_archived(server: Installation, tmp_path: Path) -> None:
+    table = server.run("audit", "partitions").stdout.splitlines()
+    assert table[0].split() == ["partition", "since", "until", "records", "indexes", "size", "state"]
+    assert [part["name"] for part in listed(server)] == [line.split()[0] for line in table[1:]]
+
+    def numbered() -> bool:
+        return server.run("audit", "archive", "audit_record_start", "--to", str(tmp_path / "kept")).exit_code == 0
+
+    until(numbered)  # what was asked a moment ago gets its index within a second
+    head = Archive(tmp_path / "kept").head
+    assert (head.first, head.end > 2) == (0, True)
+    again = server.run("audit", "archive", "audit_record_start", "--to", str(tmp_path / "kept"))
+    assert "is not empty" in in_one_line(again)
+    refused = server.run(
+        "audit", "drop", "audit_record_start", "--archive", str(tmp_path / "kept"), "--older-than", "1", "--yes"
+    )
+    assert refused.exit_code == 1
+    assert "not 1 days ago" in refused.stderr
+    assert listed(server)[0]["name"] == "audit_record_start"
+
+
+def test_the_name_is_asked_for_once_more(server: Installation, tmp_path: Path) -> None:
+    def asked() -> int:
+        return sum(record["action"] == "admin_drop_audit_partition" for record in server.tail())
+
+    given, before = ("audit", "drop", "audit_record_start", "--archive", str(tmp_path)), asked()
+    refused = invoke(*given, input="audit_record_default\n", **server.environment)
+    assert refused.exit_code == 1
+    assert "another name" in refused.stderr
+    assert asked() == before
+
+
+def test_what_is_not_there_is_told_in_one_line(server: Installation, tmp_path: Path) -> None:
+    told = server.run("audit", "archive", "audit_record_1999_01", "--to", str(tmp_path / "none"))
+    assert "no part audit_record_1999_01" in in_one_line(told)
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_a_person_is_erased(server: Installation) -> None:
+    given = {"username": "leaver", "email": "leaver@example.org", "password": "a long enough password"}
+    arguments = [part for name, value in given.items() for part in ("-F", f"{name}={value}")]
+    user = json.loads(server.api("POST", "/domains/default/users", *arguments).stdout)["id"]
+    refused = server.run("audit", "erase", user, "--yes")
+    assert refused.exit_code == 1
+    assert "audit-subject-erase-user-exists" in refused.stderr
+    for purge in ((), ("-p", "purge=1")):
+        assert server.api("DELETE", f"/admin/users/{user}", *purge).exit_code == 0
+    done = invoke("audit", "erase", user, input=f"{user}\n", **server.environment)
+    assert done.exit_code == 0, done.stderr
+    assert '"readable": false' in done.stdout
