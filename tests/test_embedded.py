@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from server.embedded import DATABASE, DatabaseUrls, EmbeddedPostgres, EmbeddedPostgresError
+from server.embedded import DATABASE, DatabaseUrls, EmbeddedPostgres, EmbeddedPostgresError, _working_in
 
 ROOT = os.geteuid() == 0
 SECRET = "correct-horse-battery-staple"
@@ -383,6 +383,44 @@ async def test_a_server_left_by_a_killed_process_is_taken_over(settled: Ground) 
     assert server.pid != left
     assert left not in running_in(settled.home)
     assert await ask(urls.application, "SELECT 1") == 1
+    await server.stop()
+
+
+async def test_a_server_that_dies_is_started_again_and_is_found_where_it_was(settled: Ground) -> None:
+    server = settled.server()
+    urls = await server.start()
+    keeping = asyncio.create_task(server.keep())
+    first = server.pid
+    assert first is not None
+    stopped = next(iter(_working_in(settled.home / "postgres") - {first}))
+    os.kill(stopped, signal.SIGSTOP)  # what is left of the old server, and would never leave by itself
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: server.pid not in (None, first))
+    await until(lambda: (settled.home / "postgres.log").read_text().rstrip().endswith("ready to accept connections"))
+    assert await ask(urls.application, "SELECT 1") == 1
+    assert stopped not in _working_in(settled.home / "postgres")
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await server.stop()
+    assert not running_in(settled.home)
+
+
+async def test_a_server_that_does_not_start_again_is_tried_until_it_does(settled: Ground) -> None:
+    server = settled.server()
+    urls = await server.start()
+    settings, log = settled.home / "postgres" / "postgresql.conf", settled.home / "postgres.log"
+    good = settings.read_text()
+    settings.write_text(good + "no_such_setting = 1\n")
+    keeping = asyncio.create_task(server.keep())
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    await until(lambda: "no_such_setting" in log.read_text())
+    assert not keeping.done()
+    settings.write_text(good)
+    await until(lambda: log.read_text().rstrip().endswith("ready to accept connections"))
+    assert await ask(urls.application, "SELECT 1") == 1
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
     await server.stop()
 
 
