@@ -10,8 +10,9 @@ _RESULTS = Path(__file__).resolve().parents[2] / "build" / "faults.json"
 def main() -> None:
     """Write the results of ``build/faults.json`` into the page."""
     page = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
-    before, _, rest = page.read_text().partition("<!-- faults -->\n")
-    page.write_text(f"{before}<!-- faults -->\n\n{faults_table(json.loads(_RESULTS.read_text()))}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
+    before, _, rest = page.read_text().partition("<!-- faults -->")
+    after = rest.partition("<!-- end -->")[2]
+    page.write_text(f"{before}<!-- faults -->\n\n{faults_table(json.loads(_RESULTS.read_text()))}\n<!-- end -->{after}")
 
 
 def faults_table(told: dict[str, Any]) -> str:
@@ -19,12 +20,12 @@ def faults_table(told: dict[str, Any]) -> str:
     wrong = ", ".join(f"{count} {kind}" for kind, count in told["wrong"].items())
     skipped = f" Not done here: {', '.join(told['skipped'])}." if told["skipped"] else ""
     lines = [
-        f"{told['rounds']} rounds (seed {told['seed']}), {told['requests']:,} requests, {told['acknowledged_changes']:,}"
-        f" acknowledged changes, {told['records']:,} records; wrong: {wrong}.{skipped}",
+        f"{told['rounds']} rounds (seed {told['seed']}), {told['requests']:,} requests,"
+        f" {told['acknowledged_changes']:,} acknowledged changes, {told['records']:,} records; wrong: {wrong}.{skipped}",
         "",
         f"{told['unknown']} changes were unknown to their clients; the last of a round was found out"
-        f" {told['longest_unknown']} s after the fault, at most. The longest wait for a 503 was {told['longest_503']} s, the"
-        f" longest recovery {told['longest_recovery']} s. {told['fsyncs']['commits']} commits brought about"
+        f" {told['longest_unknown']} s after the fault, at most. The longest wait for a 503 was"
+        f" {told['longest_503']} s, the longest recovery {told['longest_recovery']} s. {told['fsyncs']['commits']} commits brought about"
         f" {told['fsyncs']['syncs']} fsyncs. The control lost {told['control']['lost']}"
         f" and was {'caught' if told['control']['caught'] else 'MISSED'}.",
         "",
