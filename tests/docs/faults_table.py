@@ -19,6 +19,7 @@ def faults_table(told: dict[str, Any]) -> str:
     """The totals as sentences, and a line for each fault."""
     wrong = ", ".join(f"{count} {kind}" for kind, count in told["wrong"].items())
     skipped = f" Not done here: {', '.join(told['skipped'])}." if told["skipped"] else ""
+    caught = "caught" if told["control"]["caught"] else "MISSED"
     lines = [
         f"{told['rounds']} rounds (seed {told['seed']}), {told['requests']:,} requests,"
         f" {told['acknowledged_changes']:,} acknowledged changes, {told['records']:,} records; wrong: {wrong}.{skipped}",
@@ -26,8 +27,7 @@ def faults_table(told: dict[str, Any]) -> str:
         f"{told['unknown']} changes were unknown to their clients; the last of a round was found out"
         f" {told['longest_unknown']} s after the fault, at most. The longest wait for a 503 was"
         f" {told['longest_503']} s, the longest recovery {told['longest_recovery']} s. {told['fsyncs']['commits']} commits brought about"
-        f" {told['fsyncs']['syncs']} fsyncs. The control lost {told['control']['lost']}"
-        f" and was {'caught' if told['control']['caught'] else 'MISSED'}.",
+        f" {told['fsyncs']['syncs']} fsyncs. The control lost {told['control']['lost']} and was {caught}.",
         "",
         "| fault | rounds | requests | refused | unanswered | unknown | longest 503 | longest recovery |",
         "|---|---|---|---|---|---|---|---|",

@@ -19,6 +19,7 @@ from actions.authorization.source import parse, read_folder
 from actions.authorization.touched import Holders, Point, Touches
 from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.vocabulary import ScopeType
+from audit.pulse import Pulse
 from server.app import VERSION, Application, http_app
 from server.cli.policy.diff_markdown import markdown
 from server.http.graphql.endpoint import GraphQLEndpoint
@@ -100,7 +101,7 @@ def ungoverned() -> str:
     # Routes are known before anything behind them exists: no database is needed to list them.
     ring = KeyRing({"none": bytes(32)}, "none")
     nothing = dict.fromkeys(("processor", "failures", "directory"))
-    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), **nothing)
+    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), pulse=Pulse(), **nothing)
     routes = {*ungoverned_routes(http_app(cast(Application, parts), asyncio.Event())), *METRICS_ROUTES}
     return _text(["# The routes that no action governs. Anyone may call them.", *sorted(routes)])
 

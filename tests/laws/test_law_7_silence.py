@@ -9,6 +9,7 @@ from typing import Any
 
 from httpx import Response
 
+from server.logging import configure
 from tests.faults import Line, another_worker, until
 from tests.laws.test_law_7_recording import COMMIT, LONE, TOLD_WITHIN, user_path
 from tests.world.world import World
@@ -20,6 +21,7 @@ AT_ONCE = 1.0
 
 @asynccontextmanager
 async def behind_a_line(world: World) -> AsyncIterator[tuple[Line, World]]:
+    configure("warning")  # as a worker does: a trace for people's eyes takes seconds to draw
     async with Line(world.urls.application) as line, another_worker(world, line.url) as faulty:
         await faulty.root.get(user_path(world))
         yield line, faulty
