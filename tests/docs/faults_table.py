@@ -22,12 +22,14 @@ def faults_table(told: dict[str, Any]) -> str:
     caught = "caught" if told["control"]["caught"] else "MISSED"
     lines = [
         f"{told['rounds']} rounds (seed {told['seed']}), {told['requests']:,} requests,"
-        f" {told['acknowledged_changes']:,} acknowledged changes, {told['records']:,} records; wrong: {wrong}.{skipped}",
+        f" {told['acknowledged_changes']:,} acknowledged changes, {told['records']:,} records;"
+        f" wrong: {wrong}.{skipped}",
         "",
         f"{told['unknown']} changes were unknown to their clients; the last of a round was found out"
         f" {told['longest_unknown']} s after the fault, at most. The longest wait for a 503 was"
-        f" {told['longest_503']} s, the longest recovery {told['longest_recovery']} s. {told['fsyncs']['commits']} commits brought about"
-        f" {told['fsyncs']['syncs']} fsyncs. The control lost {told['control']['lost']} and was {caught}.",
+        f" {told['longest_503']} s, the longest recovery {told['longest_recovery']} s."
+        f" {told['fsyncs']['commits']} commits brought about {told['fsyncs']['syncs']} fsyncs."
+        f" The control lost {told['control']['lost']} and was {caught}.",
         "",
         "| fault | rounds | requests | refused | unanswered | unknown | longest 503 | longest recovery |",
         "|---|---|---|---|---|---|---|---|",
