@@ -64,7 +64,7 @@ async def run(rounds: int, seed: int, wanted: list[str]) -> int:
             for slow in one.told:
                 if slow.status == 503 and slow.ended - slow.begun > SLOW and name not in DUMB:
                     _say(
-                        f"    slow: {told.ended - told.begun:.2f} s for {told.reason} of {told.what} {told.request_id}"
+                        f"    slow: {slow.ended - slow.begun:.2f} s for {slow.reason} of {slow.what} {slow.request_id}"
                     )
             for wrong in one.wrong[:10]:
                 _say(f"    WRONG {wrong.kind}: {wrong.what}")
