@@ -219,7 +219,9 @@ class recordable:
         try:
             self._watched.__exit__(kind, error, trace)
         except LogUnavailable as overtaken:
-            if self._outcome.recorded or self._outcome.phase is Phase.OUTCOME:  # it is done, or may be
+            outcome = self._outcome
+            if outcome.recorded or outcome.phase is Phase.OUTCOME or outcome.result is Result.UNKNOWN:
+                # It is done, or may be.
                 raise OutcomeUnknown(str(self._outcome.action.id)) from overtaken
             raise AuditUnavailable from overtaken
 

@@ -51,7 +51,7 @@ class Line:
         self._flowing.clear()
 
     def fall_silent_at(self, mark: bytes) -> None:
-        """The same, as soon as ``mark`` is sent; PostgreSQL does not get it before ``speak``."""
+        """The same, as soon as ``mark`` is sent, which ``cut`` tells; PostgreSQL does not get it before ``speak``."""
         self._silent_at = mark
 
     def speak(self) -> None:
@@ -106,6 +106,7 @@ class Line:
             if self._silent_at is not None and self._silent_at in chunk:
                 self._silent_at = None
                 self.fall_silent()
+                self.cut.set()
             await self._flowing.wait()
             if self._mark is not None and self._mark in chunk:
                 self._mark = None

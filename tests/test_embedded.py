@@ -15,8 +15,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from server.embedded import DATABASE, DatabaseUrls, EmbeddedPostgres, EmbeddedPostgresError
+from server.embedded import DATABASE, DatabaseUrls, EmbeddedPostgres, EmbeddedPostgresError, _working_in
 
 ROOT = os.geteuid() == 0
 SECRET = "correct-horse-battery-staple"
@@ -384,6 +384,56 @@ async def test_a_server_left_by_a_killed_process_is_taken_over(settled: Ground) 
     assert left not in running_in(settled.home)
     assert await ask(urls.application, "SELECT 1") == 1
     await server.stop()
+
+
+@asynccontextmanager
+async def kept(server: EmbeddedPostgres) -> AsyncIterator[DatabaseUrls]:
+    """A server that is started again whenever it dies."""
+    urls = await server.start()
+    keeping = asyncio.create_task(server.keep())
+    try:
+        yield urls
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await server.stop()
+
+
+async def answered(url: str) -> object:
+    """The answer of a server that may not be there yet."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(OSError, asyncpg.CannotConnectNowError):
+                return await ask(url, "SELECT 1")
+            await asyncio.sleep(0.01)
+
+
+async def test_a_server_that_dies_is_started_again_and_is_found_where_it_was(settled: Ground) -> None:
+    server = settled.server()
+    async with kept(server) as urls:
+        first = server.pid
+        assert first is not None
+        stopped = next(iter(_working_in(settled.home / "postgres") - {first}))
+        os.kill(stopped, signal.SIGSTOP)  # what is left of the old server, and would never leave by itself
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: server.pid not in (None, first))
+        assert await answered(urls.application) == 1
+        assert stopped not in _working_in(settled.home / "postgres")
+    assert not running_in(settled.home)
+
+
+async def test_a_server_that_does_not_start_again_is_tried_until_it_does(settled: Ground) -> None:
+    server = settled.server()
+    settings, log = settled.home / "postgres" / "postgresql.conf", settled.home / "postgres.log"
+    good = settings.read_text()
+    async with kept(server) as urls:
+        assert server.pid is not None
+        settings.write_text(good + "no_such_setting = 1\n")
+        told = log.read_text().count("no_such_setting")
+        os.kill(server.pid, signal.SIGKILL)
+        await until(lambda: log.read_text().count("no_such_setting") > told)
+        settings.write_text(good)
+        assert await answered(urls.application) == 1
 
 
 async def test_a_pid_file_that_names_a_stranger_stops_no_start_and_harms_no_stranger(settled: Ground) -> None:

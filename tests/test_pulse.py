@@ -1,11 +1,17 @@
 """The pulse: what it interrupts, and what it leaves alone."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from actions.entities.installation import SPECS, SWEEP
+from actions.errors import AuditUnavailable, ChamberlainError, OutcomeUnknown
+from actions.hooks import Outcome, recordable
 from audit.log import LogUnavailable
 from audit.pulse import Pulse
+from audit.record import Phase
+from server.app import _internal
 
 
 async def test_nothing_is_begun_while_the_log_hangs() -> None:
@@ -97,3 +103,43 @@ async def test_a_block_within_a_block_is_told_through_both() -> None:
     with pytest.raises(LogUnavailable):
         await waiting
     assert waiting.cancelling() == 0
+
+
+def account() -> Outcome:
+    spec = next(spec for spec in SPECS if spec.operation == SWEEP)
+    return Outcome(_internal(spec, "system:test", {}, None))
+
+
+def unsettled(outcome: Outcome) -> None:
+    outcome.ended_by(OutcomeUnknown(str(outcome.action.id)))
+
+
+def reaching_outside(outcome: Outcome) -> None:
+    outcome.phase = Phase.OUTCOME
+
+
+@pytest.mark.parametrize(
+    ("reached", "told"),
+    [
+        (lambda outcome: None, AuditUnavailable),
+        (Outcome.committed, OutcomeUnknown),
+        (unsettled, OutcomeUnknown),
+        (reaching_outside, OutcomeUnknown),
+    ],
+    ids=["nothing done", "committed", "not known", "reaching outside"],
+)
+async def test_nobody_is_told_that_nothing_is_done_when_it_may_be(
+    reached: Callable[[Outcome], None], told: type[ChamberlainError]
+) -> None:
+    pulse, outcome = Pulse(), account()
+
+    async def act() -> None:
+        with recordable(outcome, pulse):
+            reached(outcome)
+            await asyncio.Event().wait()
+
+    acting = asyncio.create_task(act())
+    await asyncio.sleep(0)
+    pulse.hangs(silent=True)
+    with pytest.raises(told):
+        await acting

@@ -392,8 +392,8 @@ class Unit:
                 work.close()  # it was never sent
             elif overtaken:
                 return ending.result()  # what is known of it goes before what is known of the log
-            elif isinstance(unknown := ending.exception(), OutcomeUnknown):
-                self.outcome.ended_by(unknown)
+            else:
+                ending.exception()  # nobody is left who would be told
             raise
 
     async def _finish(
@@ -412,19 +412,27 @@ class Unit:
         except asyncio.CancelledError:
             connection.terminate()
             fates.leave(backend, self.outcome, self._phase)
-            raise OutcomeUnknown(str(self.outcome.action.id)) from None
+            raise self._unknown(OutcomeUnknown(str(self.outcome.action.id))) from None
         except Exception as error:
             if not is_connection_loss(error):
                 with errors():
                     raise
             with contextlib.suppress(Exception):  # it may have gone back to the pool, dead, by itself
                 connection.terminate()
-            await fates.settle(backend, self.outcome, self._phase, until)
+            try:
+                await fates.settle(backend, self.outcome, self._phase, until)
+            except OutcomeUnknown as unknown:
+                raise self._unknown(unknown) from unknown.__cause__
             self._committed()
             return None, True
         if took_place(answer):
             self._committed()
         return answer, False
+
+    def _unknown(self, error: OutcomeUnknown) -> OutcomeUnknown:
+        """Noted at once: whatever interrupts what is still to be tidied up, nobody may say that nothing was done."""
+        self.outcome.ended_by(error)
+        return error
 
 
 class Units:

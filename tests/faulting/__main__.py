@@ -29,6 +29,10 @@ DUMB = ("worker suspended", "leader suspended")
 """A process that is suspended answers nobody until it goes on: how long that takes says nothing of the server."""
 
 
+SLOW = 2.0
+"""Seconds in which a client is to be told that it cannot be served."""
+
+
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -57,6 +61,11 @@ async def run(rounds: int, seed: int, wanted: list[str]) -> int:
             one = await round_of(site, number, name, FAULTS[name], random.Random(choice.random()), tree)
             done.append(one)
             _say(_line(number, one))
+            for slow in one.told:
+                if slow.status == 503 and slow.ended - slow.begun > SLOW and name not in DUMB:
+                    _say(
+                        f"    slow: {slow.ended - slow.begun:.2f} s for {slow.reason} of {slow.what} {slow.request_id}"
+                    )
             for wrong in one.wrong[:10]:
                 _say(f"    WRONG {wrong.kind}: {wrong.what}")
         fsyncs = await synced(site)

@@ -39,6 +39,8 @@ async def control(site: Site, choice: random.Random, tree: Tree) -> Control:
     It comes last: what a site has lost it does not get back.
     """
     await site.sql("ALTER ROLE chamberlain_app SET synchronous_commit = off")
+    await site.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")  # lest it come to disk by and by, as on a busy machine
+    await site.sql("SELECT pg_reload_conf()")
     await site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'chamberlain_app'")
     await asyncio.sleep(2)
     for number in range(1, TRIES + 1):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import asyncpg
 import orjson
 
+from tests.e2e.house import until
 from tests.faulting.clients import Crowd
 from tests.faulting.history import Kept, Kind, Leaf, Row, Told, Wrong, check
 from tests.faulting.kinds import Fault
@@ -93,6 +94,9 @@ class Watcher:
 
 async def round_of(site: Site, number: int, name: str, fault: Fault, choice: random.Random, tree: Tree) -> Done:
     """Have the fault happen, and check everything."""
+    await asyncio.to_thread(
+        until, lambda: site.server.counted("chamberlain_workers", state="ready") == 2, "two workers"
+    )
     begun = await _until_answered(site, "SELECT pg_current_xact_id()::text AS xid")
     xid, prefix = str(begun[0]["xid"]), f"r{number}"
     crowd = Crowd(site.server.http, site.server.root, prefix, random.Random(choice.random()), site.offset)

@@ -20,6 +20,7 @@ from actions.authorization.touched import Holders, Point, Touches
 from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.standard import Spec
 from actions.vocabulary import ScopeType
+from audit.pulse import Pulse
 from server.app import VERSION, Application, http_app
 from server.cli.policy.diff_markdown import markdown
 from server.http.graphql.endpoint import GraphQLEndpoint
@@ -113,6 +114,8 @@ def ungoverned() -> str:
     ring = KeyRing({"none": bytes(32)}, "none")
     nothing = dict.fromkeys(("processor", "failures", "directory", "public_tree", "pulse"))
     parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), **nothing)
+    nothing = dict.fromkeys(("processor", "failures", "directory"))
+    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), pulse=Pulse(), **nothing)
     routes = {*ungoverned_routes(http_app(cast(Application, parts), asyncio.Event())), *METRICS_ROUTES}
     return _text(["# The routes that no action governs. Anyone may call them.", *sorted(routes)])
 

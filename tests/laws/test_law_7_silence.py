@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from httpx import Response
 
+from server.logging import configure
 from tests.faults import Line, another_worker, until
 from tests.laws.test_law_7_recording import COMMIT, LONE, TOLD_WITHIN, user_path
 from tests.world.world import World
@@ -20,6 +22,7 @@ AT_ONCE = 1.0
 
 @asynccontextmanager
 async def behind_a_line(world: World) -> AsyncIterator[tuple[Line, World]]:
+    configure("warning")  # as a worker does: a trace for people's eyes takes seconds to draw
     async with Line(world.urls.application) as line, another_worker(world, line.url) as faulty:
         await faulty.root.get(user_path(world))
         yield line, faulty
@@ -77,21 +80,31 @@ async def test_whoever_waits_for_a_silent_database_is_told_within_two_seconds(wo
         assert row["count"] == 0
 
 
-async def test_a_change_that_was_sent_when_silence_fell_is_unknown_until_somebody_can_be_asked(world: World) -> None:
-    """It was sent and may be made yet, so nobody may say that nothing was done."""
+@pytest.mark.parametrize("known", [False, True], ids=["not known yet", "known"])
+async def test_a_change_that_was_sent_when_silence_fell_is_unknown_until_somebody_can_be_asked(
+    world: World, *, known: bool
+) -> None:
+    """It was sent and may be made yet, so nobody may say that nothing was done. Once the silence is known, nobody waits
+    for it either."""
     for mark, method, path, body in (
         (LONE, "PATCH", user_path(world), {"description": "sent"}),
         (COMMIT, "POST", "/admin/domains", {"name": "sent"}),
     ):
         async with behind_a_line(world) as (line, faulty):
             line.fall_silent_at(mark)
-            told = await timed(faulty.root.send(method, path, body))
+            asking = asyncio.create_task(timed(faulty.root.send(method, path, body)))
+            await line.cut.wait()
+            line.cut.clear()
+            if known:
+                faulty.app.pulse.hangs(silent=True)
+            told = await asking
             assert (told.status, told.kind) == (503, "outcome-unknown")
+            assert not known or told.seconds < AT_ONCE
             assert told.response.headers["retry-after"] == "2"
             assert told.seconds < TOLD_WITHIN
             line.speak()
             await until(lambda faulty=faulty: answers(faulty), 5.0)  # type: ignore[misc]
-            await faulty.app.units.fates.sweep()
+            assert await faulty.app.units.fates.sweep() == 1
             found = await world.sql(
                 "SELECT phase, result FROM audit_record WHERE action_id = $1::text::uuid",
                 told.response.json()["action_id"],
