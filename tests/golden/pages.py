@@ -112,9 +112,7 @@ def ungoverned() -> str:
     """The routes of the whole application that are no action's."""
     # Routes are known before anything behind them exists: no database is needed to list them.
     ring = KeyRing({"none": bytes(32)}, "none")
-    nothing = dict.fromkeys(("processor", "failures", "directory", "public_tree", "pulse"))
-    parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), **nothing)
-    nothing = dict.fromkeys(("processor", "failures", "directory"))
+    nothing = dict.fromkeys(("processor", "failures", "directory", "public_tree"))
     parts = SimpleNamespace(settings=Settings(), metrics=Metrics(), ring=ring, uses=Uses(), pulse=Pulse(), **nothing)
     routes = {*ungoverned_routes(http_app(cast(Application, parts), asyncio.Event())), *METRICS_ROUTES}
     return _text(["# The routes that no action governs. Anyone may call them.", *sorted(routes)])
