@@ -56,6 +56,8 @@ _CHANGES = {
     "batch_delete": 4,
     "purge": 4,
     "batch_purge": 4,
+    "drop": 4,
+    "erase": 4,
     "restore": 13,
     "activate": 10,
     "deactivate": 11,

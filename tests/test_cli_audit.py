@@ -37,6 +37,7 @@ def found(server: Installation, *asked: str) -> list[dict[str, object]]:
 
 
 def test_the_log_is_searched_by_who_what_on_what_and_when(server: Installation, lou: str) -> None:
+    until(lambda: found(server, "--on", lou)[-1]["index"] is not None)
     [made, changed] = found(server, "--on", "lou", "--since", "1h")
     assert (made["action"], changed["action"]) == ("domain_create_user", "admin_update_user")
     assert found(server, "--on", lou) == [made, changed]

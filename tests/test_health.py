@@ -40,6 +40,7 @@ async def test_health_needs_no_credentials(world: World) -> None:
 
 
 async def test_a_verbose_answer_names_each_check(world: World) -> None:
+    await world.app.sequencer.catch_up()
     checks = await readiness(world)
     deciding = {"serving", "database", "audit", "policy"}
     told = {"invalidation_channel", "policy_folder", "audit_tree", "audit_partitions"}

@@ -81,7 +81,7 @@ def _proven(record: Mapping[str, Any], proofs: Mapping[str, Checked] | str) -> I
         return
     found = proofs.get(record["phase"])
     shown = {name: value for name, value in record.items() if name != "personal"}
-    if found is None or told_of(found.proof.leaf).model_dump(mode="json") != shown:
+    if found is None or told_of(found.proof.leaf, found.proof.index).model_dump(mode="json") != shown:
         yield "proof", Text("NONE: what is proven is not what is told here", "red")
         return
     checkpoint = found.proof.checkpoint

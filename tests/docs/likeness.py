@@ -24,6 +24,7 @@ _SHAPES = {
     "measure": r"(?:(?<=\"ms\": )|(?<=\"ms\":)|(?<=\"duration_us\": )|(?<=heard )|(?<=took     )"
     r"|(?<=\"refresh_expires_in\": ))[\d.]+"
     r"|\b\d+(?= answers compared)|\b\d+(?= decisions? )|(?<= in )\d+(?= records?\b)|\b\d+(?= as before)"
+    r"|\b\d+(?= records are numbered)|(?<=numbered and signed, )\d+(?= wait)"
     r"|\b\d+(?= of \d+ rules decided)|\b\d+(?= of \d+ in chamberlain/)|(?<= of )\d+(?= in chamberlain/)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))

@@ -181,12 +181,14 @@ async def test_whatever_is_asked_and_refused_the_books_balance(world: World) -> 
     random = Random(7)
     crowd = Crowd(world, random)
     before, rows_before = Books.of(world), await rows(world)
+    numbering = asyncio.create_task(world.app.sequencer.run())  # a stream shows what has an index
     refusing = asyncio.create_task(refusing_at_times(world, random))
     for _ in range(30):
         await asyncio.gather(*(crowd.one() for _ in range(8)))
-    refusing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await refusing
+    for task in (refusing, numbering):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
     after = Books.of(world)
     gained = {how: after.settled[how] - before.settled[how] for how in after.settled}
     assert after.under_way == 0

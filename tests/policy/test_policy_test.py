@@ -59,14 +59,15 @@ def test_a_program_is_told_the_same(folder: Path) -> None:
 
 
 def test_what_no_case_reaches_or_notices_is_named_and_a_threshold_decides(folder: Path) -> None:
-    whole = "[admin, domain, project, user]\n    allow:\n      audit_record: [tail]\n      policy: [replay]\n"
+    granted = "audit_partition: [list, archive, drop]\n      audit_record: [tail, export]\n      policy: [replay]"
+    whole = f"[admin, domain, project, user]\n    allow:\n      {granted}\n"
     amend(folder / "tests" / "system.yaml", whole, "[domain, project, user]\n")
     asked = ("policy", "test", str(folder))
     assert invoke(*asked).exit_code == 0
     unreached = invoke(*asked, "--coverage")
     assert unreached.exit_code == 1
     assert "no case reaches: p, system_operator,  admin, audit_record, tail,      allow" in unreached.stdout
-    assert invoke(*asked, "--coverage", "--threshold", "97").exit_code == 0
+    assert invoke(*asked, "--coverage", "--threshold", "95").exit_code == 0
     survived = invoke(*asked, "--mutation", "--mutation-threshold", "100")
     assert survived.exit_code == 1
     assert "no case fails with it left out: p, system_operator" in survived.stdout
