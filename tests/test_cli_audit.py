@@ -68,9 +68,12 @@ def test_one_record_is_shown_by_its_index_as_by_its_id(server: Installation, lou
     assert found(server, "--index", index) == [changed]
     span = found(server, "--index", f"{int(index) - 1}..{index}")
     assert [one["index"] for one in span] == [int(index) - 1, int(index)]
-    told = server.run("audit", "show", key).stdout
-    assert server.run("audit", "show", index).stdout == told
-    assert server.run("audit", "show", f"#{index}").stdout == told
+    by_id, by_index, by_sign = (
+        re.sub(r" of \d+ in ", " in ", server.run("audit", "show", name).stdout)  # the log grows meanwhile
+        for name in (key, index, f"#{index}")
+    )
+    assert key in by_id
+    assert by_id == by_index == by_sign
     none = server.run("audit", "show", "#999999999")
     assert (none.exit_code, none.stderr.count("\n")) == (1, 1)
 
