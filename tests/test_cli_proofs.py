@@ -76,11 +76,16 @@ def test_an_answer_that_is_none_of_ours_is_said_to_be_none() -> None:
 
 
 def test_what_is_told_has_to_be_what_is_proven() -> None:
-    shown = {**told(LEAF).model_dump(mode="json"), "personal": []}
+    shown = {**told(LEAF, 0).model_dump(mode="json"), "personal": []}
     [found] = checked(answer())
     [(_, first), *_] = _proven(shown, {"done": found})
     assert first.plain == f"record 0 of 2 in {LOG.name}, checked here"
-    lies: list[dict[str, Any]] = [{"result": "denied"}, {"action": "admin_purge_user"}, {"more": {"batch": {}}}]
+    lies: list[dict[str, Any]] = [
+        {"result": "denied"},
+        {"action": "admin_purge_user"},
+        {"more": {"batch": {}}},
+        {"index": 1},
+    ]
     for lie in lies:
         [(_, only)] = _proven({**shown, **lie}, {"done": found})
         assert only.plain == "NONE: what is proven is not what is told here"

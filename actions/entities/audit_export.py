@@ -12,7 +12,7 @@ from actions.entities.audit_record import AUDIT_RECORDS
 from actions.model import Input, Output, Time
 from actions.vocabulary import Operation, ScopeType
 
-EXPORT = Operation("export", on_item=False, reads=True)
+EXPORT = Operation("export", on_item=False, reads=True, conflicts=True)
 Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 

@@ -13,7 +13,7 @@ from actions.model import Input, Output, Unsaid
 from actions.vocabulary import GET, Operation, ScopeType
 from audit.record import Phase
 
-PROVE = Operation("prove", reads=True, tells_of=GET)
+PROVE = Operation("prove", reads=True, tells_of=GET, conflicts=True)
 CONSISTENCY = Operation("consistency", on_item=False, reads=True, tells_of=GET)
 ENTRIES = Operation("entries", on_item=False, reads=True, tells_of=GET)
 MOST_ENTRIES = 256

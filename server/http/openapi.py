@@ -235,7 +235,7 @@ def _problems(spec: Spec) -> Schema:
     return {
         str(status): {"$ref": f"#/components/responses/{status}"}
         for status in statuses
-        if status != 409 or spec.effect is not Effect.NONE
+        if status != 409 or spec.effect is not Effect.NONE or spec.operation.conflicts
     }
 
 

@@ -36,6 +36,8 @@ Told = Counter[tuple[str, str]]
 """How many records there are of a phase and a result."""
 AT_ONCE = 8
 SERVED = [spec for spec in ALL_SPECS if not spec.internal]
+SWEPT = [spec for spec in ALL_SPECS if spec.effect is not Effect.OUTSIDE]
+"""What reaches outside the database leaves an intent, and an outcome or none: law 8 has tests of its own."""
 
 
 async def done(unit: Unit, given: Given[Any]) -> BaseModel:
@@ -83,11 +85,12 @@ def least(model: type[BaseModel]) -> dict[str, object]:
         "SecretStr": "a long password",
         "datetime": "2026-01-01T00:00Z",
     }
+    known = {"partition": "audit_record_2020_01"}
     made: dict[str, object] = {}
     for name, info in model.model_fields.items():
         if info.is_required():
             told = getattr(info.annotation, "__name__", str(info.annotation))
-            made[name] = kinds.get(told, {} if told == "dict" else [])
+            made[name] = known.get(name) or kinds.get(told, {} if told == "dict" else [])
     return made
 
 
@@ -102,8 +105,8 @@ class Sweep:
     async def run(
         self, do: Do, *, policy: Callable[[], PolicyIndex] | None = None, given: bytes | None = None
     ) -> tuple[Mapping[Spec, AnyAction], Mapping[Spec, ChamberlainError]]:
-        processor = pipeline(self.world, dict.fromkeys(ALL_SPECS, do), policy=policy)
-        asked = {spec: self._action(spec, given) for spec in ALL_SPECS}
+        processor = pipeline(self.world, dict.fromkeys(SWEPT, do), policy=policy)
+        asked = {spec: self._action(spec, given) for spec in SWEPT}
         errors: dict[Spec, ChamberlainError] = {}
         waiting = asyncio.Semaphore(AT_ONCE)
 
@@ -114,7 +117,7 @@ class Sweep:
                 except ChamberlainError as error:
                     errors[spec] = error
 
-        await asyncio.gather(*(one(spec) for spec in ALL_SPECS))
+        await asyncio.gather(*(one(spec) for spec in SWEPT))
         return asked, errors
 
     async def records(self, asked: Mapping[Spec, AnyAction]) -> Mapping[Spec, Told]:
@@ -169,11 +172,9 @@ async def test_every_action_leaves_its_records_however_it_ends(world: World, end
             await world.app.units.fates.sweep()
     if ending == "refused":
         assert {type(error) for error in errors.values()} == {AuditUnavailable}
-    assert (errors.keys() == set(ALL_SPECS)) is (ending != "succeeded")
+    assert (errors.keys() == set(SWEPT)) is (ending != "succeeded")
     found = await sweep.records(asked)
-    assert {spec.name: found[spec] for spec in ALL_SPECS} == {
-        spec.name: Counter(covered(spec, ending)) for spec in ALL_SPECS
-    }
+    assert {spec.name: found[spec] for spec in SWEPT} == {spec.name: Counter(covered(spec, ending)) for spec in SWEPT}
 
 
 async def test_what_the_audit_policy_leaves_out_is_all_that_leaves_no_record(world: World) -> None:
@@ -191,8 +192,8 @@ async def test_what_the_audit_policy_leaves_out_is_all_that_leaves_no_record(wor
     for do, ending in ((done, "quiet"), (ENDED["missing"], "missing")):
         asked, _ = await sweep.run(do, policy=lambda: quiet)
         found = await sweep.records(asked)
-        assert {spec.name: found[spec] for spec in ALL_SPECS} == {
-            spec.name: Counter(covered(spec, ending)) for spec in ALL_SPECS
+        assert {spec.name: found[spec] for spec in SWEPT} == {
+            spec.name: Counter(covered(spec, ending)) for spec in SWEPT
         }
 
 
@@ -202,6 +203,8 @@ async def test_every_request_of_either_surface_leaves_exactly_one_record(world: 
     places = Places("research", str(world.places.lab), str(world.id("mia")))
     sent: dict[str, str] = {}
     for spec in SERVED:
+        if surface == "graphql" and not spec.in_graphql:
+            continue
         given, target = plausible(spec, world.id("mia"), world.places.research)[0], uuid.uuid4()
         if surface == "rest":
             answer = await request(world.nobody, spec, places, target, given)

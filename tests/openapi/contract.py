@@ -58,6 +58,8 @@ EXCUSED = {
     "target-too-long": "nor can they be bounded together",
     "filter-too-large": "a schema counts the members of one object, not the conditions of a whole filter",
     "filter-too-deep": "a schema that refers to itself has no depth",
+    "beyond-the-log": "nor how much there is in the log",
+    "no-such-range": "nor which ranges there are",
     "malformed-document": "nor can a schema say which texts are GraphQL",
 }
 """Problems that well-formed data may meet all the same, and why the document cannot say so beforehand."""
