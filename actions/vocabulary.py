@@ -78,8 +78,8 @@ class Operation:
     ``batch_of``: it does that other operation to many things, and is decided with its word (law 9). ``tells_of``: it
     answers a question about what that other operation shows, and is decided with its word, too. ``in_body``: it reads,
     but what it is asked is too much for a query, so it is sent as a document. ``watched``: it only reads, and that it
-    was done is recorded whatever an audit policy says. ``conflicts``: it only reads, and yet what it asks for may not be
-    ready (409).
+    was done is recorded whatever an audit policy says. ``conflicts``: it only reads, and yet what it asks for may not
+    be ready (409).
     """
 
     word: str
