@@ -245,10 +245,27 @@ def _tree(id: str, summary: str, answer: tuple[str, str, Schema], parameters: tu
 
 def _tile(*names: str) -> Schema:
     parameters = tuple(
-        {"name": name, "in": "path", "required": True, "schema": _TEXT, "description": says}
-        for name, says in (
-            ("level", "0 for the hashes of leaves; each level above is that of full tiles of the one below."),
-            *((name, "The next part of `<N>[.p/<W>]`, as in `x001/x234/067` or `067.p/112`.") for name in names),
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": pattern},
+            "description": says,
+        }
+        for name, pattern, says in (
+            (
+                "level",
+                "^[0-9]{1,2}$",
+                "0 for the hashes of leaves; each level above is that of full tiles of the one below.",
+            ),
+            *(
+                (
+                    name,
+                    r"^(x?[0-9]{3}(\.p)?|[0-9]{1,3})$",
+                    "The next part of `<N>[.p/<W>]`: `x001/x234/067`, `067.p/112`.",
+                )
+                for name in names
+            ),
         )
     )
     hashes = ("Its hashes, of 32 bytes each.", "application/octet-stream", {"type": "string", "format": "binary"})
