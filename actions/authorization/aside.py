@@ -40,12 +40,16 @@ async def run_aside(module: str, *arguments: str, request: bytes, timeout_s: flo
     """Run a module of ours on a request. Raises ``TimeoutError`` after ``timeout_s`` seconds, when it has been ended,
     and ``OSError`` when no process could be started."""
     running = await asyncio.to_thread(_started, [sys.executable, "-m", module, *arguments], request)
+    # Whoever waits may give up before the thread has begun; the thread has to come to its end all the same, since it is
+    # what takes leave of the process and closes its files.
+    ending = asyncio.create_task(asyncio.to_thread(_ended, running))
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.to_thread(_ended, running)
+            return await asyncio.shield(ending)
     finally:
         if running.process.poll() is None:  # it took too long, or whoever waited for it does so no longer
             running.process.kill()
+        await asyncio.wait([ending])
 
 
 @dataclass(frozen=True, slots=True)
