@@ -2,16 +2,18 @@
 
 import asyncio
 from base64 import b64decode
+from collections.abc import Sequence
 from functools import partial
 
 import asyncpg
 
 from audit.checkpoint import Checkpoint
 from audit.merkle import Edge, leaf_hash
-from audit.note import Note, Verifier
+from audit.note import Note, Signer, Verifier
 from audit.sequencer import Sequencer
 from server.repositories.audit_keys import signers
 from server.repositories.database import Connection
+from tests.numbered import add_records
 from tests.world.world import World
 
 
@@ -59,6 +61,23 @@ async def test_a_record_waits_for_every_transaction_that_began_before_its_own(wo
     finally:
         await early.close()
         await late.close()
+
+
+async def test_what_comes_while_the_leader_signs_waits_for_its_next_look(world: World) -> None:
+    """Or under a steady load it would sign without a pause, a handful of records at a time."""
+    await world.app.sequencer.catch_up()
+    kept, looks = signers(world.app.ring), 0
+
+    async def counting(connection: Connection, origin: str) -> Sequence[Signer]:
+        nonlocal looks
+        looks += 1
+        return await kept(connection, origin)
+
+    await add_records(world, 5)
+    async with Sequencer(partial(world.app.database.connect, "sequencer"), counting, world.app.metrics) as leader:
+        await leader._turn()
+        assert leader.leads
+    assert looks == 1
 
 
 async def test_two_who_both_believe_that_they_lead_come_to_one_order(world: World) -> None:
