@@ -129,6 +129,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
     level = _level(outcome, phase, result)
     changes = changes_of(outcome, level, hashes)
     lineage, target = outcome.lineage, outcome.target_lineage
+    scope_ids, target_ids = _ids_by_type(lineage), _ids_by_type(target)
     named = outcome.target or action.target
     target_id = cut(named) if named else None
     columns = Columns(
@@ -141,18 +142,18 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
         principal_id=action.principal.id,
         request_id=action.context.request_id,
         scope_type=action.address.type,
-        scope_domain_id=_id(lineage, ScopeType.DOMAIN),
-        scope_project_id=_id(lineage, ScopeType.PROJECT),
-        scope_user_id=_id(lineage, ScopeType.USER),
+        scope_domain_id=scope_ids.get(ScopeType.DOMAIN),
+        scope_project_id=scope_ids.get(ScopeType.PROJECT),
+        scope_user_id=scope_ids.get(ScopeType.USER),
         target_id=target_id,
-        target_domain_id=_id(target, ScopeType.DOMAIN),
-        target_project_id=_id(target, ScopeType.PROJECT),
-        target_user_id=_id(target, ScopeType.USER),
+        target_domain_id=target_ids.get(ScopeType.DOMAIN),
+        target_project_id=target_ids.get(ScopeType.PROJECT),
+        target_user_id=target_ids.get(ScopeType.USER),
         rule=decision.rule if decision else None,
         policy=decision.policy if decision else None,
     )
     public: dict[str, object] = {
-        "id": str(action.id),
+        "id": action.id,
         "phase": phase,
         "at": at,
         "action": action.spec.name,
@@ -200,7 +201,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
     if outcome.mode is not None:
         public["batch"] = {"mode": outcome.mode, "items": len(outcome.parts)}
     elif outcome.part_of is not None:
-        public["batch"] = {"id": str(outcome.part_of.batch), "place": outcome.part_of.place}
+        public["batch"] = {"id": outcome.part_of.batch, "place": outcome.part_of.place}
     if outcome.sent is not None:
         public["stream"] = {"parts": outcome.sent}
     if level is Level.METADATA:
@@ -222,7 +223,7 @@ def _personal(
 ) -> dict[UUID, dict[str, object]]:
     personal: dict[UUID, dict[str, object]] = {}
     if action.context.client_address:
-        about = action.principal.id or _id(outcome.target_lineage, ScopeType.USER)
+        about = action.principal.id or _ids_by_type(outcome.target_lineage).get(ScopeType.USER)
         personal[about or NOBODY] = {"client_address": action.context.client_address}
     if changed:
         personal.setdefault(outcome.subject or NOBODY, {})["changes"] = changed
@@ -231,9 +232,9 @@ def _personal(
     return personal
 
 
-def _id(lineage: Lineage | None, scope_type: ScopeType) -> UUID | None:
-    return lineage.id_of(scope_type) if lineage else None
+def _ids_by_type(lineage: Lineage | None) -> dict[ScopeType, UUID | None]:
+    return {scope.type: scope.id for scope in lineage.scopes} if lineage else {}
 
 
-def _ids(lineage: Lineage | None) -> list[dict[str, str]] | None:
-    return [{"type": scope.type, "id": str(scope.id)} for scope in lineage.scopes if scope.id] if lineage else None
+def _ids(lineage: Lineage | None) -> list[dict[str, object]] | None:
+    return [{"type": scope.type, "id": scope.id} for scope in lineage.scopes if scope.id] if lineage else None
