@@ -102,13 +102,12 @@ class AuditPolicy:
     def _level(self, cell: Permission, result: str, surface: str) -> Level:
         for rule in self.rules:
             if rule.matches(cell, result, surface):
-                if rule.level is Level.NONE and not (result == SUCCEEDED and self._is_optional(cell)):
-                    return Level.FULL  # no policy that says so is ever compiled; the log does not rest on that alone
+                known = next((known for known in self.vocabulary if known == cell), cell)
+                # No policy that says less is ever compiled; the log does not rest on that alone.
+                if known.full or (rule.level is Level.NONE and not (result == SUCCEEDED and known.optional)):
+                    return Level.FULL
                 return rule.level
         return Level.FULL
-
-    def _is_optional(self, cell: Permission) -> bool:
-        return any(known.optional for known in self.vocabulary if known == cell)
 
 
 def _words(rule: AuditRule) -> tuple[frozenset[str] | None, ...]:

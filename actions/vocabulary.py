@@ -51,13 +51,15 @@ class ScopeType(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A type of thing kept. ``scope`` is set when things of this type are themselves scopes. ``watched``: that it was
-    read is recorded whatever an audit policy says."""
+    read is recorded whatever an audit policy says. ``governs``: who may do what, or what the log keeps, hangs on it, so
+    its changes are recorded in full whatever an audit policy says."""
 
     name: str
     plural: str
     scope: ScopeType | None = None
     uuid_keyed: bool = True
     watched: bool = False
+    governs: bool = False
 
     @property
     def segment(self) -> str:
@@ -159,14 +161,15 @@ class Permission:
     """One cell of the policy: the Casbin words scope, object and action.
 
     Beside the words stands what an audit policy has to know of the actions that they are for. ``optional``: they only
-    read, and what read well need not be recorded. ``fields`` are what they can be told to change, in the order of
-    names.
+    read, and what read well need not be recorded. ``full``: they change what governs, and are recorded in full.
+    ``fields`` are what they can be told to change, in the order of names.
     """
 
     scope: str
     entity: str
     operation: str
     optional: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    full: bool = field(default=False, kw_only=True, compare=False, repr=False)
     fields: tuple[tuple[str, Kind], ...] = field(default=(), kw_only=True, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -224,6 +227,11 @@ class ActionSpec(Generic[In, Out]):
         return not self.operation.reads or self.internal or self.entity.watched or self.operation.watched
 
     @property
+    def always_in_full(self) -> bool:
+        """Whether an audit policy may leave nothing out of its records."""
+        return self.entity.governs and not self.operation.reads
+
+    @property
     def on_own_scope(self) -> bool:
         """The target is the scope itself: ``PATCH /projects/{project}``."""
         return self.entity.scope is self.scope_type and self.operation.on_item
@@ -269,14 +277,14 @@ Vocabulary = frozenset[Permission]
 
 def spelled(cells: Iterable[Permission]) -> list[list[Any]]:
     """Cells as JSON can say them, for another process."""
-    return [[cell.scope, cell.entity, cell.operation, cell.optional, cell.fields] for cell in cells]
+    return [[cell.scope, cell.entity, cell.operation, cell.optional, cell.full, cell.fields] for cell in cells]
 
 
 def read_cells(told: Iterable[list[Any]]) -> Vocabulary:
     """The vocabulary again."""
     return frozenset(
-        Permission(*words, optional=optional, fields=tuple((name, Kind(kind)) for name, kind in fields))
-        for *words, optional, fields in told
+        Permission(*words, optional=optional, full=full, fields=tuple((name, Kind(kind)) for name, kind in fields))
+        for *words, optional, full, fields in told
     )
 
 
@@ -288,8 +296,8 @@ def vocabulary(specs: tuple[ActionSpec[BaseModel, BaseModel], ...]) -> Vocabular
         fields = dict(cell.fields)
         for name, kind in _fields(spec):
             fields[name] = max(kind, fields.get(name, kind), key=_GUARDED)
-        optional = cell.optional and not spec.always_recorded
-        found[cell] = replace(cell, optional=optional, fields=tuple(sorted(fields.items())))
+        optional, full = cell.optional and not spec.always_recorded, cell.full or spec.always_in_full
+        found[cell] = replace(cell, optional=optional, full=full, fields=tuple(sorted(fields.items())))
     return frozenset(found.values())
 
 

@@ -17,6 +17,12 @@ from server.repositories.subject_keys import SubjectKeys
 from tests.laws.support import action
 from tests.world.world import World
 
+METADATA = """
+rules:
+  - {level: full, entities: [role_binding, policy, audit_key, audit_partition, audit_subject]}
+  - level: metadata
+"""
+
 
 async def use(world: World, audit: str) -> None:
     """Decide by the policy in force with another ``audit.yaml``."""
@@ -46,7 +52,7 @@ async def change_mia(world: World) -> None:
 async def test_metadata_tells_who_did_what_and_by_which_rule_and_no_value(world: World) -> None:
     await change_mia(world)
     full = await the_record(world, "domain_update_user")
-    await use(world, "rules:\n  - level: metadata\n")
+    await use(world, METADATA)
     told = {"full_name": "Mia Mallow", "description": "Day shift"}
     await world.dana.patch(f"/domains/research/users/{world.id('mia')}", told)
     record = await the_record(world, "domain_update_user")
@@ -68,7 +74,7 @@ async def test_metadata_tells_who_did_what_and_by_which_rule_and_no_value(world:
 async def test_metadata_leaves_out_what_was_asked(world: World) -> None:
     question = {"action": "domain_search_users"}
     await world.root.post("/admin/policies/who_can", question)
-    await use(world, "rules:\n  - {level: metadata, entities: [policy]}\n")
+    await use(world, "rules:\n  - {level: metadata, entities: [policy], operations: [get]}\n")
     await world.root.post("/admin/policies/who_can", question)
     full, record = await world.records("admin_who_can_policy")
     assert b"domain_search_users" in full["row"]["leaf"]
@@ -77,7 +83,7 @@ async def test_metadata_leaves_out_what_was_asked(world: World) -> None:
 
 
 async def test_metadata_of_a_secret_has_no_hash(world: World) -> None:
-    await use(world, "rules:\n  - level: metadata\nredact:\n  - {entity: keypair, fields: secret_key, as: hash}\n")
+    await use(world, METADATA + "redact:\n  - {entity: keypair, fields: secret_key, as: hash}\n")
     await world.root.post(f"/users/{world.id('mia')}/keypairs", {}, expect=201)
     record = await the_record(world, "user_create_keypair")
     assert {"field": "secret_key", "confidential": "secret"} in record["changes"]
@@ -85,7 +91,7 @@ async def test_metadata_of_a_secret_has_no_hash(world: World) -> None:
 
 
 async def test_a_name_that_nobody_could_prove_is_no_metadata(world: World) -> None:
-    await use(world, "rules:\n  - level: metadata\n")
+    await use(world, METADATA)
     await world.stranger().post("/auth/authorize", {"username": "PLANTED", "password": "wrong"}, expect=401)
     record = await the_record(world, "admin_authorize_login")
     assert (record["result"], await opened(world, record)) == ("failed", {"client_address": "127.0.0.1"})
@@ -162,7 +168,7 @@ async def test_a_secret_is_nowhere_even_under_a_policy_that_says_nothing_of_it(w
 
 async def test_the_level_is_that_of_the_version_that_decided(world: World) -> None:
     """Where nothing was decided there is no version, and everything is told."""
-    await use(world, "rules:\n  - level: metadata\n")
+    await use(world, METADATA)
     await world.mia.get("/domains/nowhere/users", expect=404)
     assert (await the_record(world, "domain_search_users"))["level"] == "metadata"
     await use(world, "rules: []\n")
@@ -171,7 +177,7 @@ async def test_the_level_is_that_of_the_version_that_decided(world: World) -> No
 
 
 async def test_what_an_auditor_is_shown_says_that_it_is_not_all(world: World) -> None:
-    await use(world, "rules:\n  - level: metadata\n")
+    await use(world, METADATA)
     await change_mia(world)
     record = await the_record(world, "domain_update_user")
     shown = await world.olga.get(f"/admin/audit-records/{record['id']}")

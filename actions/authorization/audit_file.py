@@ -39,6 +39,8 @@ _FORBIDDEN: Mapping[Kind, Mapping[Redaction, str]] = {
         Redaction.HASH: "is a secret that people choose, and a hash of it can be guessed at",
     },
 }
+_GOVERNS = "says who may do what or what the log keeps, and what it was changed to is always recorded"
+_FORBIDDEN_OF_WHAT_GOVERNS = {**_FORBIDDEN, Kind.PLAIN: {Redaction.OMIT: _GOVERNS, Redaction.HASH: _GOVERNS}}
 
 WordT = TypeVar("WordT", Level, Redaction)
 
@@ -117,6 +119,8 @@ class _Reader(YamlReader):
         return rule
 
     def _hold_to_the_law(self, item: yaml.Node, rule: AuditRule) -> None:
+        if rule.level is Level.METADATA:
+            self._keep_whole(item, rule)
         if rule.level is not Level.NONE:
             return
         if rule.results != frozenset({SUCCEEDED}):
@@ -128,13 +132,16 @@ class _Reader(YamlReader):
             hint = "Name the operations and entities that are only read."
             self.refuse(item, f"This would leave out what is always recorded: {told}", hint, AUDIT_MANDATORY)
 
+    def _keep_whole(self, item: yaml.Node, rule: AuditRule) -> None:
+        """Of what governs, nothing is left out of a change; a rule may speak of it where one before it has decided."""
+        first = [cell for cell in self._vocabulary if rule.speaks_of(cell) and not _about(rule) <= self._decided[cell]]
+        if cut := sorted({cell.entity for cell in first if cell.full}):
+            hint = f"Put a rule before it: {{level: full, entities: [{', '.join(cut)}]}}"
+            self.refuse(item, f"This would leave out what was changed of: {', '.join(cut)}", hint, AUDIT_MANDATORY)
+
     def _reached(self, item: yaml.Node, rule: AuditRule) -> None:
         """Whether there is anything that this rule is the first to speak of."""
-        about = {
-            (result, surface)
-            for result in (RESULTS if rule.results is None else rule.results)
-            for surface in (SURFACES if rule.surfaces is None else rule.surfaces)
-        }
+        about = _about(rule)
         cells = [cell for cell in self._vocabulary if rule.speaks_of(cell)]
         reached = any(not about <= self._decided[cell] for cell in cells)
         for cell in cells:
@@ -160,13 +167,15 @@ class _Reader(YamlReader):
         if redaction is None or not self.known(entity, "entity", self._entities):
             return
         fields = self._fields(entity.value)
+        governs = any(cell.full for cell in self._vocabulary if cell.entity == entity.value)
+        forbidden = _FORBIDDEN_OF_WHAT_GOVERNS if governs else _FORBIDDEN
         for word in self.words(given["fields"]):
             if not self.known(word, f"field that a '{entity.value}' can be told to change", fields):
                 continue
             if (entity.value, word.value) in found:
                 self.refuse(word, f"'{word.value}' is spoken of already", "Keep one.")
-            elif why := _FORBIDDEN[fields[word.value]].get(redaction):
-                allowed = [way.value for way in Redaction if way not in _FORBIDDEN[fields[word.value]]]
+            elif why := forbidden[fields[word.value]].get(redaction):
+                allowed = [way.value for way in Redaction if way not in forbidden[fields[word.value]]]
                 self.refuse(word, f"'{word.value}' {why}", f"Use: {' or '.join(allowed)}.", AUDIT_SECRET)
             else:
                 found[entity.value, word.value] = redaction
@@ -186,3 +195,12 @@ class _Reader(YamlReader):
             self.refuse(node, "This is not a word", f"Known: {', '.join(known)}.")
             return None
         return words(node.value) if self.known(node, kind, known) else None
+
+
+def _about(rule: AuditRule) -> set[tuple[str, str]]:
+    """The results and surfaces that a rule speaks of."""
+    return {
+        (result, surface)
+        for result in (RESULTS if rule.results is None else rule.results)
+        for surface in (SURFACES if rule.surfaces is None else rule.surfaces)
+    }

@@ -9,7 +9,7 @@ from actions.query import BooleanFilter, DateTimeFilter, Filter, IntFilter, Stri
 from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, ScopeType
 
-AUDIT_ARCHIVE = Entity("audit_archive", "audit_archives")
+AUDIT_ARCHIVE = Entity("audit_archive", "audit_archives", watched=True)
 
 
 class AuditArchive(Kept):

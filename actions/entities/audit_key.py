@@ -9,7 +9,7 @@ from actions.query import DateTimeFilter, Filter, UUIDFilter
 from actions.standard import Standard
 from actions.vocabulary import GET, SEARCH, Entity, Operation, ScopeType
 
-AUDIT_KEY = Entity("audit_key", "audit_keys")
+AUDIT_KEY = Entity("audit_key", "audit_keys", watched=True, governs=True)
 ROTATE = Operation("rotate", on_item=False)
 RENEW = Operation("renew", on_item=False)
 

@@ -13,7 +13,7 @@ from actions.model import Input, Nothing, Output
 from actions.standard import Standard
 from actions.vocabulary import Effect, Entity, Operation, ScopeType
 
-AUDIT_PARTITION = Entity("audit_partition", "audit_partitions", uuid_keyed=False)
+AUDIT_PARTITION = Entity("audit_partition", "audit_partitions", uuid_keyed=False, watched=True, governs=True)
 LIST = Operation("list", on_item=False, reads=True)
 ARCHIVE = Operation("archive", on_item=False, reads=True)
 DROP = Operation("drop", on_item=False)

@@ -12,7 +12,7 @@ from actions.model import Output
 from actions.standard import Standard
 from actions.vocabulary import GET, Entity, Operation, ScopeType
 
-AUDIT_SUBJECT = Entity("audit_subject", "audit_subjects")
+AUDIT_SUBJECT = Entity("audit_subject", "audit_subjects", watched=True, governs=True)
 ERASE = Operation("erase")
 
 

@@ -12,7 +12,7 @@ from actions.query import MAX_OFFSET, MAX_PAGE, BooleanFilter, DateTimeFilter, F
 from actions.standard import Standard
 from actions.vocabulary import CREATE, GET, SEARCH, Entity, Operation, ScopeType
 
-POLICY = Entity("policy", "policies", uuid_keyed=False)
+POLICY = Entity("policy", "policies", uuid_keyed=False, governs=True)
 ACTIVATE = Operation("activate")
 PUBLISH = Operation("publish", on_item=False)
 ROLLBACK = Operation("rollback", on_item=False)

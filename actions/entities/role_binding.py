@@ -13,7 +13,7 @@ from actions.query import DateTimeFilter, EnumFilter, Filter, StringFilter, UUID
 from actions.standard import Standard
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, SEARCH, UPDATE, Controls, Entity, ScopeType, Use
 
-ROLE_BINDING = Entity("role_binding", "role_bindings")
+ROLE_BINDING = Entity("role_binding", "role_bindings", governs=True)
 
 
 class RoleBinding(Kept):

@@ -50,7 +50,7 @@ def test_the_first_rule_that_matches_decides() -> None:
         "rules:\n"
         "  - {level: full, operations: get, entities: user, scopes: domain}\n"
         "  - {level: none, operations: [get, search], entities: [user, project], results: [succeeded]}\n"
-        "  - {level: metadata, surfaces: [graphql]}\n"
+        "  - {level: metadata, entities: [user], surfaces: [graphql]}\n"
     )
     assert policy.level(CELLS["domain:user:get"], "succeeded", "graphql") is Level.FULL
     assert policy.level(GET, "succeeded", "graphql") is Level.NONE
@@ -70,6 +70,9 @@ MANDATORY = [
     "entities: [role_binding], results: [succeeded]",
     "operations: [get], results: [succeeded]",
     "surfaces: [internal], results: [succeeded]",
+    "entities: [audit_archive], operations: [get], results: [succeeded]",
+    "entities: [audit_key], operations: [search], results: [succeeded]",
+    "entities: [audit_subject], operations: [get], results: [succeeded]",
     "results: [succeeded]",
 ]
 
@@ -94,6 +97,38 @@ def test_whatever_a_rule_says_only_reads_that_succeeded_go_unrecorded() -> None:
         for result in RESULTS:
             left_out = policy.level(cell, result, "rest") is Level.NONE
             assert left_out is (cell.optional and result == "succeeded")
+
+
+GOVERNING = {"role_binding", "policy", "audit_key", "audit_partition", "audit_subject"}
+
+
+def test_what_roles_policies_and_the_log_were_changed_to_is_recorded_in_full_whatever_a_rule_says() -> None:
+    policy = AuditPolicy(VOCABULARY, (AuditRule(Level.METADATA),))
+    full = {cell for cell in VOCABULARY if policy.level(cell, "succeeded", "rest") is Level.FULL}
+    assert full == {cell for cell in VOCABULARY if cell.full}
+    assert {cell.entity for cell in full} == GOVERNING
+    assert {"admin:role_binding:create", "domain:role_binding:purge", "admin:policy:activate"} <= set(map(str, full))
+    assert "domain:role_binding:search" not in set(map(str, full))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("rules:\n  - level: metadata\n", (2, 5, "audit-mandatory")),
+        ("rules:\n  - {level: metadata, entities: [role_binding]}\n", (2, 5, "audit-mandatory")),
+        ("rules:\n  - {level: metadata, entities: [policy], results: [failed]}\n", (2, 5, "audit-mandatory")),
+        ("redact:\n  - {entity: role_binding, fields: [role], as: omit}\n", (2, 37, "audit-secret")),
+        ("redact:\n  - {entity: role_binding, fields: [user_id], as: hash}\n", (2, 37, "audit-secret")),
+    ],
+)
+def test_nothing_is_left_out_of_a_change_of_what_governs(text: str, place: tuple[int, int, str]) -> None:
+    assert found(text) == [place]
+
+
+def test_a_rule_may_speak_of_what_governs_where_one_before_it_has_decided() -> None:
+    first = f"rules:\n  - {{level: full, entities: [{', '.join(sorted(GOVERNING))}]}}\n"
+    assert found(first + "  - level: metadata\n") == []
+    assert found("rules:\n  - {level: metadata, entities: [role_binding], operations: [get, search]}\n") == []
 
 
 def test_only_what_reads_is_optional_and_neither_the_log_nor_the_servers_own_work() -> None:
@@ -140,7 +175,7 @@ def test_what_the_server_does_by_itself_is_always_recorded() -> None:
         ("redact:\n  - {entity: user, fields: [password], as: keep}\n", (2, 29, "audit-secret")),
         ("redact:\n  - {entity: keypair, fields: [secret_key], as: keep}\n", (2, 32, "audit-secret")),
         ("redact:\n  - {entity: login, fields: [refresh_token], as: hash}\n", (2, 30, "audit-secret")),
-        ("rules:\n  - level: metadata\n  - level: full\n", (3, 5, "audit-unreachable")),
+        ("rules:\n  - level: full\n  - level: metadata\n", (3, 5, "audit-unreachable")),
         ("rules:\n  - {level: full, scopes: [user], operations: [bootstrap]}\n", (2, 5, "audit-unreachable")),
         ("rules:\n" + "  - level: full\n" * (RULES_AT_MOST + 1), (2, 3, "audit-syntax")),
         ("#" * 70_000 + "\nrules: []\n", (1, 1, "too-large")),
@@ -187,7 +222,8 @@ def test_a_vocabulary_goes_to_another_process_with_all_that_it_knows() -> None:
     again = {str(cell): cell for cell in read_cells(spelled(VOCABULARY))}
     assert again == CELLS
     assert all(
-        (again[name].optional, again[name].fields) == (cell.optional, cell.fields) for name, cell in CELLS.items()
+        (again[name].optional, again[name].full, again[name].fields) == (cell.optional, cell.full, cell.fields)
+        for name, cell in CELLS.items()
     )
 
 

@@ -29,10 +29,12 @@ AUDIT_WORD = LintRule(
 AUDIT_MANDATORY = LintRule(
     id="audit-mandatory",
     title="A rule would leave out of the log what has to be recorded.",
-    why="Changes, refusals, failures and whatever shows the log itself are recorded always: a policy that could switch "
-    "that off would be the first thing that somebody with something to hide would change.",
+    why="Changes, refusals, failures and whatever shows the log itself are recorded always, and changes of roles, "
+    "policies and what the log keeps in full: a policy that could switch that off would be the first thing that "
+    "somebody with something to hide would change.",
     mend="`level: none` is for reads that succeeded: name the `operations`, and `results: [succeeded]`. "
-    "`level: metadata` may be said of anything.",
+    "`level: metadata` may be said of anything but changes of roles, policies and what the log keeps: name the "
+    "`entities`, or put a rule with `level: full` for these before it.",
     bad={_FILE: _QUIET.replace("get, search", "get, update")},
     good={_FILE: _QUIET},
     whole=True,
