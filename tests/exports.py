@@ -12,7 +12,7 @@ from actions.entities.audit_export import SPECS, ExportPart
 from audit.checkpoint import Checkpoint
 from audit.merkle import extends, joined, leaf_hash, node_hash, subtrees
 from audit.note import Note, Verifier
-from server.cli.audit_export import written_from
+from server.cli.audit.writing import written_from
 from server.cli.output import ExportFormat
 from tests.world.world import World
 

@@ -13,7 +13,7 @@ from audit.checkpoint import Checkpoint
 from audit.merkle import leaf_hash
 from audit.note import Signer, signed
 from audit.verify import Wrong
-from server.cli.audit_verify import Tiles
+from server.cli.audit.checking import Tiles
 from server.embedded import urls_of_running
 from server.keyring import KeyRing
 from server.repositories.audit_keys import signers

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from server.cli.audit_watch import Event, _events
+from server.cli.audit.watching import Event, _events
 from server.cli.signing_client import Credentials, SignedClient
 from tests.e2e.house import House, Server, until
 

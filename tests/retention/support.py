@@ -15,7 +15,7 @@ from audit.archive import ArchiveWriter
 from audit.log import COLUMN_NAMES, INSERT_MANY, columns_of
 from audit.record import Columns, Phase, Record, canonical
 from server.app import Application, application
-from server.cli.audit_retention import copy
+from server.cli.audit.archiving import copy
 from server.cli.local import OPERATOR
 from server.http.metrics import Metrics
 from tests.world.world import World

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from server.cli.audit import COLUMNS, WIDTHS, row
-from server.cli.audit_search import Log, shown_index
+from server.cli.audit.log import Log
+from server.cli.audit.rows import COLUMNS, WIDTHS, row, shown_index
 from server.cli.output import Format, Refused, complain, show_json, show_line
 from server.cli.signing_client import Credentials, SignedClient
 

@@ -1,4 +1,4 @@
-"""``chamberlain audit export``: a range of the log as a folder that can be verified elsewhere."""
+"""A range of the log on its way into a folder that can be verified elsewhere."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
