@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from actions.entities.audit_record import Tailed
 from server.cli import local
-from server.cli.audit import watching
+from server.cli.audit import events, watching
 from server.cli.output import Format
 from server.cli.signing_client import Credentials
 from tests import waiting
@@ -146,10 +146,10 @@ def test_a_stream_that_breaks_off_is_taken_up_after_what_was_shown(
     server: Installation, lou: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The server's stream, of which each time only the first piece arrives."""
-    who, whole = Credentials.from_file(server.credentials_path), watching._events
+    who, whole = Credentials.from_file(server.credentials_path), events.events
     pauses: list[float] = []
 
-    def first_of(pieces: Iterator[bytes]) -> Iterator[watching.Event]:
+    def first_of(pieces: Iterator[bytes]) -> Iterator[events.Event]:
         for event in whole(pieces):
             yield event
             if event.name == "record":
@@ -160,7 +160,7 @@ def test_a_stream_that_breaks_off_is_taken_up_after_what_was_shown(
         if len(pauses) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching, "_events", first_of)
+    monkeypatch.setattr(events, "events", first_of)
     monkeypatch.setattr(watching, "sleep", wait)
     with pytest.raises(KeyboardInterrupt):
         watching._follow(who, "/admin/audit-records", -1, Format.JSON)

@@ -11,7 +11,7 @@ from server.cli.exits import exits, settings_or_exit
 
 def command(
     partition: PartitionArgument,
-    to: Annotated[Path, typer.Option(help="A folder that is empty, or not there yet.")],
+    to: Annotated[Path, typer.Option(help="The folder to write. It must not be there yet.")],
 ) -> None:
     """Copy a part of the log into a folder, with what proves it. LOCAL ONLY.
 
@@ -19,6 +19,13 @@ def command(
     """
     settings = settings_or_exit()
     with exits():
-        from server.cli.audit.archiving import archive
+        from server.cli.audit.owner import copy
+        from server.cli.audit.writing import archived
+        from server.cli.local import run
 
-        archive(settings, partition, to)
+        with archived(to, {"partition": partition}) as writing:
+            run(settings, lambda: copy(settings, partition, writing.take))
+    typer.echo(
+        f"{writing}.\n1. Verify it: chamberlain audit verify {to}\n"
+        f"2. Keep a copy elsewhere. Then: chamberlain audit drop {partition} --archive {to}"
+    )
