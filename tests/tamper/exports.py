@@ -75,11 +75,13 @@ def write_export(
     first: int = 0,
     end: int | None = None,
     passed: Sequence[str] = (),
+    boxes: Mapping[int, Mapping[str, str]] | None = None,
     sheets: Mapping[str, OpenSheet] | None = None,
     also: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the export of ``[first, end)`` of a log, all of whose leaf hashes are given; a leaf that is None was
-    dropped. ``sheets`` are further files of an export, by name, and ``also`` such that are none."""
+    dropped. ``boxes`` are sealed parts, by index, ``sheets`` further files of an export, by name, and ``also`` such as
+    have nothing to do with it."""
     end = len(leaves) if end is None else end
     size = int(checkpoint.split("\n")[1])
     way = consistency(end, size) if 0 < end < size else []
@@ -99,13 +101,13 @@ def write_export(
     with Folder(folder, files) as writing:
         writing.begin(told)
         for index in range(first, end):
-            writing.add(Entry(index, hashes[index], leaves[index]))
+            writing.add(Entry(index, hashes[index], leaves[index], (boxes or {}).get(index)))
         writing.finish({})
     return folder
 
 
 class Content:
-    """A file of an export that has nothing to do with it."""
+    """A file in an export that has nothing to do with it."""
 
     def __init__(self, name: str, content: bytes, file: HashedFile, _: Range) -> None:
         self.name, self.kind = name, name.rpartition(".")[2]
@@ -119,13 +121,16 @@ class Content:
 
 
 def export_of(folder: Path, count: int, **options: Any) -> Path:
-    """The export of a made-up log of that many records, cosigned, with a checkpoint at each seventh."""
+    """The export of a made-up log of that many records, cosigned, with a checkpoint at each seventh. Those at the
+    indexes ``dropped`` are there no more."""
     leaves = options.pop("leaves", None) or made_up(count)
     hashes = [leaf_hash(leaf) for leaf in leaves]
     first, end = options.get("first", 0), options.get("end", count)
     passed = [vouched(at, root_of(hashes[:at]), LOGGER) for at in range(7, count, 7) if first < at <= end]
     checkpoint = vouched(count, root_of(hashes), LOGGER, WITNESSER)
-    return write_export(folder, leaves, hashes, checkpoint, passed=passed, **options)
+    dropped = options.pop("dropped", ())
+    left = [None if index in dropped else leaf for index, leaf in enumerate(leaves)]
+    return write_export(folder, left, hashes, checkpoint, passed=passed, **options)
 
 
 def proof_of(path: Path, leaves: Sequence[bytes], index: int, checkpoint: str) -> Path:
