@@ -1,32 +1,25 @@
-"""Part of the log in a folder: records as they are, and what proves that they are of the log.
+"""An export of part of the log, with the sealed parts, read back: what a record is held to before it is dropped.
 
-    manifest.json    which indexes, the signed checkpoint that covers them, and the hashes that lead to its root
-    records.jsonl    a line for each index: the leaf bytes, or the hash of a leaf whose record is kept elsewhere
-    sealed.jsonl     the sealed parts, each with its index
-
-Writing it needs no more memory than one part; checking it needs the folder, the log's keys, and nothing else.
+``audit.export`` writes it. Checking it needs the folder, the log's keys, and nothing else.
 """
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BufferedReader, BufferedWriter
+from io import BufferedReader
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import orjson
 
 from audit.checkpoint import Checkpoint
+from audit.export import FORMAT, dropped_line
 from audit.merkle import extends, joined, leaf_hash, node_hash, subtrees
 from audit.note import Note, NoteBroken, Verifier
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 LEAVES, SEALED = "records.jsonl", "sealed.jsonl"
-_KINDS = {LEAVES: "leaves", SEALED: "sealed"}
 
 
 class ArchiveBroken(ValueError):
@@ -45,94 +38,6 @@ class Head:
     """The roots of the perfect subtrees of the leaves before ``first``."""
     consistency: Sequence[bytes]
     """The proof from a tree of ``end`` leaves to the checkpoint's."""
-    checkpoints: Sequence[str]
-    keys: Sequence[str]
-
-
-class _File:
-    """A file that is counted and hashed while it is written, and readable by its owner alone."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._file: BufferedWriter = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        self._digest = hashlib.sha256()
-        self._records = self._bytes = 0
-
-    def add(self, line: bytes) -> None:
-        self._file.write(line + b"\n")
-        self._digest.update(line + b"\n")
-        self._records += 1
-        self._bytes += len(line) + 1
-
-    def close(self) -> None:
-        if not self._file.closed:
-            with self._file:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-
-    def told(self) -> dict[str, object]:
-        told: dict[str, object] = {"name": self.name, "kind": _KINDS[self.name], "records": self._records}
-        return {**told, "bytes": self._bytes, "sha256": self._digest.hexdigest()}
-
-
-class ArchiveWriter:
-    """``with`` it to write an archive into a folder that is empty or not there yet; the manifest comes last, so that
-    one that was cut short is none."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ArchiveBroken(f"{folder} is not empty")
-        self._folder = folder
-        self._leaves, self._sealed = _File(folder / LEAVES), _File(folder / SEALED)
-
-    def __enter__(self) -> "ArchiveWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._leaves.close()
-        self._sealed.close()
-        if kind is not None:
-            for name in _KINDS:
-                (self._folder / name).unlink(missing_ok=True)
-
-    def add(self, index: int, line: bytes, sealed: bytes | None) -> None:
-        """The leaf of the next index, or the JSON string of its hash; and its sealed part as it is kept."""
-        self._leaves.add(line)
-        if sealed is not None:
-            self._sealed.add(b'{"index":%d,"sealed":%b}' % (index, sealed))
-
-    def finish(self, head: Head, asked: Mapping[str, object], made_at: str) -> None:
-        self._leaves.close()
-        self._sealed.close()
-        told = {
-            "format": FORMAT,
-            "origin": head.origin,
-            "first": head.first,
-            "end": head.end,
-            "asked": asked,
-            "made_at": made_at,
-            "checkpoint": head.checkpoint,
-            "before": [one.hex() for one in head.before],
-            "consistency": [one.hex() for one in head.consistency],
-            "checkpoints": head.checkpoints,
-            "keys": head.keys,
-            "files": [self._leaves.told(), self._sealed.told()],
-        }
-        with os.fdopen(os.open(self._folder / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def hash_line(hashed: bytes) -> bytes:
-    """What stands in the place of a leaf whose record is kept elsewhere."""
-    return b'"%b"' % hashed.hex().encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +64,6 @@ class Archive:
                 checkpoint=str(told["checkpoint"]),
                 before=_hashes(told["before"]),
                 consistency=_hashes(told["consistency"]),
-                checkpoints=[str(one) for one in told["checkpoints"]],
-                keys=[str(one) for one in told["keys"]],
             )
             self._files = {str(file["name"]): str(file["sha256"]) for file in told["files"]}
         except OSError as error:
@@ -248,7 +151,7 @@ def _leaf_of(line: bytes) -> bytes | None:
         hashed = bytes.fromhex(line[1:-1].decode())
     except ValueError:
         hashed = b""
-    if len(hashed) != 32 or line != hash_line(hashed):
+    if len(hashed) != 32 or line != dropped_line(hashed):
         raise ArchiveBroken(f"{LEAVES} holds a line that is neither a record nor its hash")
     return hashed
 

@@ -84,11 +84,11 @@ OpenSheet = Callable[["HashedFile", Range], Sheet]
 
 
 class HashedFile(io.RawIOBase):
-    """A new file that knows its size and its SHA-256. Whoever closes it has it on disk."""
+    """A new file, for its owner alone, that knows its size and its SHA-256. Whoever closes it has it on disk."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._file = path.open("xb", buffering=_BUFFER)
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=_BUFFER)
         self._hash = sha256()
         self._abandoned = False
         self.size = 0
@@ -159,8 +159,13 @@ def sealed_parts(file: HashedFile, _: Range) -> Sheet:
     return Lines("sealed.jsonl", "sealed", file, _sealed_line)
 
 
+def dropped_line(hashed: bytes) -> bytes:
+    """What stands in the place of a leaf whose record was dropped."""
+    return b'"%s"' % hashed.hex().encode()
+
+
 def _leaf_line(entry: Entry) -> bytes:
-    return (b'"%s"' % entry.hash.hex().encode() if entry.leaf is None else entry.leaf) + b"\n"
+    return (dropped_line(entry.hash) if entry.leaf is None else entry.leaf) + b"\n"
 
 
 def _sealed_line(entry: Entry) -> bytes | None:

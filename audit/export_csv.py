@@ -10,6 +10,7 @@ from datetime import datetime
 from audit.export import Entry, HashedFile, Range, Sheet
 from audit.export_flat import COLUMNS, NUMBERED, WHOLE, value
 
+HEADER = [*NUMBERED, *(column.name for column in COLUMNS), WHOLE]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -28,12 +29,10 @@ class CsvSheet:
 
     def __init__(self, file: HashedFile) -> None:
         self._rows = csv.writer(_Text(file), lineterminator="\r\n")
-        self._rows.writerow((*NUMBERED, *(column.name for column in COLUMNS), WHOLE))
+        self._rows.writerow(HEADER)
 
     def add(self, entry: Entry) -> bool:
-        cells = (_cell(value(column, entry.told)) for column in COLUMNS)
-        leaf = "" if entry.leaf is None else entry.leaf.decode()
-        self._rows.writerow((entry.index, entry.hash.hex(), *cells, leaf))
+        self._rows.writerow(row(entry))
         return True
 
     def finish(self) -> None: ...
@@ -41,6 +40,12 @@ class CsvSheet:
 
 def sheet(file: HashedFile, _: Range) -> Sheet:
     return CsvSheet(file)
+
+
+def row(entry: Entry) -> list[str]:
+    """The cells of a leaf, as they are read. Raises ``ExportBroken``."""
+    cells = (_cell(value(column, entry.told)) for column in COLUMNS)
+    return [str(entry.index), entry.hash.hex(), *cells, "" if entry.leaf is None else entry.leaf.decode()]
 
 
 def _cell(value: object) -> str:

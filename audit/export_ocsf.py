@@ -1,5 +1,7 @@
 """The log as OCSF events, one a line. What was dropped is no event any more, and has no line."""
 
+from functools import partial
+
 import orjson
 
 from audit.checkpoint import Checkpoint
@@ -9,14 +11,19 @@ from audit.ocsf import Tied, event
 
 
 def sheet(file: HashedFile, span: Range) -> Sheet:
-    tied = Tied(Checkpoint.of(Note.read(span.checkpoint)))
+    return Lines("ocsf.jsonl", "ocsf", file, partial(event_line, tied=tied_to(span.checkpoint)))
 
-    def line(entry: Entry) -> bytes | None:
-        if entry.leaf is None:
-            return None
-        try:
-            return orjson.dumps(event(entry.index, entry.leaf, entry.told, tied)) + b"\n"
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ExportBroken(f"entry {entry.index} is no record that this log wrote") from error
 
-    return Lines("ocsf.jsonl", "ocsf", file, line)
+def tied_to(checkpoint: str) -> Tied:
+    """What all events of an export say of the log. Raises ``NoteBroken``."""
+    return Tied(Checkpoint.of(Note.read(checkpoint)))
+
+
+def event_line(entry: Entry, tied: Tied) -> bytes | None:
+    """The event of a leaf; None where it was dropped. Raises ``ExportBroken``."""
+    if entry.leaf is None:
+        return None
+    try:
+        return orjson.dumps(event(entry.index, entry.leaf, entry.told, tied)) + b"\n"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ExportBroken(f"entry {entry.index} is no record that this log wrote") from error

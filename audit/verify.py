@@ -33,7 +33,7 @@ PHASES = ("done", "intent", "outcome", "opened", "closed", "settled")
 RECORD = {"v": int, "id": str, "phase": str, "at": str, "action": str, "result": str, "principal": dict, "salt": str}
 CHECKPOINT = r"\A((.+)\n(0|[1-9][0-9]{0,17})\n([+/0-9A-Za-z]{43}=)\n(?:.+\n)*)\n((?:\u2014 [^ \n]+ [^ \n]+\n)+)\Z"
 PROOF = r"\Ac2sp\.org/tlog-proof@v1\nextra (.+)\nindex (0|[1-9][0-9]{0,17})\n((?:[+/0-9A-Za-z]{43}=\n)*)\n((?s:.+))\Z"
-FLOAT = f"float {uuid4()} "
+UNCOMPARED, FLOAT = "not compared with the records: ", f"float {uuid4()} "
 ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 Key = tuple[str, bytes, int, bytes]  # name, id, kind, and the public key itself
 Trust = tuple[Sequence[Key], Sequence[Key]]  # the log's; and witnesses', of whom one has to vouch if any are there
@@ -257,7 +257,7 @@ def export(
     said += [f"{known} of {len(told['passed'])} checkpoints on the way are signed with a key that was given; all agree"]
     said += [f"{one.what} ({one.size} records) agrees" for one in older]
     said += [f"{gone} records were dropped, and are there by their hash alone"] * (gone > 0)
-    said += [f"not compared with the records: {paths[kind].name}" for kind in paths if kind not in ("leaves", "hashes")]
+    said += [f"{UNCOMPARED}{paths[kind].name}" for kind in paths if kind not in ("leaves", "hashes")]
     return [f"index {first} to {end - 1} of {final.origin}: all {end - first} records are as they were signed", *said]
 
 

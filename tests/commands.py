@@ -1,5 +1,6 @@
 """Running the command line in tests: in this process where it can be, and a real server for it to talk to."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -8,20 +9,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import asyncpg
 from typer.testing import CliRunner, Result
 
 from server.cli.main import app
+from server.embedded import urls_of_running
+from server.repositories.database import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ROOT / "policies"
 PROGRAM = Path(sys.executable).parent / "chamberlain"
 PATIENCE = 60.0  # seconds after which something that should happen has not
+T = TypeVar("T")
 
 
 @dataclass
@@ -74,6 +79,21 @@ def in_one_line(result: Result) -> str:
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("chamberlain: ")
     return result.stderr
+
+
+def in_database(server: Installation, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """As the owner of the database, whom no trigger stops."""
+
+    async def run() -> T:
+        urls = await urls_of_running(server.folder / "data")
+        assert urls is not None
+        connection = await asyncpg.connect(urls.migrator)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def until(happens: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from actions.entities.audit_export import SPECS, ExportPart
 from audit.checkpoint import Checkpoint
 from audit.merkle import extends, joined, leaf_hash, node_hash, subtrees
 from audit.note import Note, Verifier
-from server.cli.audit_export import written_from
+from server.cli.audit.writing import written
 from server.cli.output import ExportFormat
 from tests.world.world import World
 
@@ -41,13 +41,17 @@ async def numbering(world: World) -> AsyncIterator[None]:
 async def export(world: World, to: Path, formats: Sequence[ExportFormat] = (), **question: Any) -> dict[str, Any]:
     """Export as the operator does on the machine; the manifest."""
     async with asyncio.timeout(60), numbering(world):
-        await _export(world, to, formats, question)
+        await write_as_it_is(world, to, formats, **question)
     return verified(to)
 
 
-async def _export(world: World, to: Path, formats: Sequence[ExportFormat], question: dict[str, Any]) -> None:
+async def write_as_it_is(world: World, to: Path, formats: Sequence[ExportFormat] = (), **question: Any) -> None:
+    """Export what is there, whether it holds or not; whoever names no end has it numbered meanwhile."""
     async with world.app.following(EXPORT_SPEC, OPERATOR, question) as parts:
-        await written_from(parts, to, question, formats)
+        with written(to, question, formats) as writing:
+            async for part in parts:
+                if writing.take(part.items[0]):
+                    break
 
 
 def part(**told: Any) -> ExportPart:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from actions.errors import Invalid, Unavailable
+from actions.errors import Conflict, Invalid, Unavailable
 from audit.checkpoint import Checkpoint
 from audit.note import Kind, Note, Signer
 from audit.redaction import unseal
@@ -16,6 +16,7 @@ from server.cli.output import ExportFormat, Refused
 from server.services import audit_export
 from tests.exports import EXPORT_SPEC, OPERATOR, export, numbering, verified
 from tests.test_audit_records import key_of
+from tests.world.listener import listen
 from tests.world.world import World
 
 
@@ -168,34 +169,62 @@ async def test_an_export_is_recorded_when_it_begins_and_when_it_ends_with_what_w
 async def test_an_auditor_may_export_and_others_may_not(world: World) -> None:
     await world.app.sequencer.catch_up()
     size = (await world.sql("SELECT max(size) FROM audit_checkpoint"))[0]["max"]
-    told = await world.olga.get("/admin/audit-records/export?first=5&end=7")
+    [told] = await fetched(world, first=5, end=7)
     assert [entry["index"] for entry in told["entries"]] == [5, 6]
-    assert told["range"]["end"] == 7
+    assert (told["range"]["end"], told["next"]) == (7, None)
     assert {entry["sealed"] for entry in told["entries"]} == {None}
-    whole = await world.olga.get("/admin/audit-records/export?sealed=true")
+    [whole] = await fetched(world, sealed="true", end=size)
     assert any(entry["sealed"] for entry in whole["entries"])
     assert whole["range"]["end"] == size
     for who in ("dana", "piotr", "mia", "nobody"):
         await world.as_(who).get("/admin/audit-records/export", expect=403)
 
 
+async def fetched(world: World, **question: Any) -> list[dict[str, Any]]:
+    """An auditor's export over HTTP, to its end: its parts, or the problem that it ends by."""
+    told: list[dict[str, Any]] = []
+    async with listen(world.olga, "/admin/audit-records/export", **question) as stream:
+        while not told or told[-1].get("next") is not None:
+            told.append((await stream.read()).data)
+    return told
+
+
+async def test_whoever_comes_back_to_an_export_goes_on_after_what_was_read(world: World) -> None:
+    await copies(world, 1200)
+    told = await fetched(world, end=1200)
+    assert [part["next"] for part in told] == [500, 1000, None]
+    assert [len(part["entries"]) for part in told] == [500, 500, 200]
+    [last] = await fetched(world, end=1200, after=999)
+    assert last["entries"] == told[2]["entries"]
+    assert (last["range"]["first"], last["range"]["end"]) == (1000, 1200)
+    async with listen(world.olga, "/admin/audit-records/export", end=1200, last="499") as stream:
+        assert (await stream.read()).data["entries"] == told[1]["entries"]
+
+
 NO_RANGE = (
-    ("first=3&end=3", "/first"),
-    ("first=9007199254740991", "/first"),
-    ("end=9007199254740991", "/end"),
-    ("first=1&since=2026-01-01T00:00:00Z", "/first"),
-    ("until=2026-01-01T00:00:00Z", "/until"),
-    ("since=9999-12-31T23:59:59Z&until=0001-01-01T00:00:00Z", "/since"),
-    ("first=-1", "/first"),
-    ("end=9007199254740992", "/end"),
+    ({"first": 3, "end": 3}, "/first"),
+    ({"first": 1, "since": "2026-01-01T00:00:00Z"}, "/first"),
+    ({"since": "9999-12-31T23:59:59Z", "until": "0001-01-01T00:00:00Z"}, "/since"),
+    ({"first": -1}, "/first"),
+    ({"end": 2**53}, "/end"),
+)
+NOT_IN_THIS_LOG = (
+    ({"first": 2**53 - 1}, "/first"),
+    ({"end": 2**53 - 1}, "/end"),
+    ({"until": "2026-01-01T00:00:00Z"}, "/until"),
+    ({"end": 3, "after": 2}, "/after"),
 )
 
 
 async def test_a_range_that_there_is_not_is_refused_with_its_place(world: World) -> None:
     await world.app.sequencer.catch_up()
     for asked, pointer in NO_RANGE:
-        told = await world.olga.get(f"/admin/audit-records/export?{asked}", expect=422)
+        told = await world.olga.get("/admin/audit-records/export", expect=422, **asked)
         assert [error["pointer"] for error in told["errors"]] == [pointer], asked
+    async with numbering(world):
+        for asked, pointer in NOT_IN_THIS_LOG:
+            [told] = await fetched(world, **asked)
+            assert (told["status"], [error["pointer"] for error in told["errors"]]) == (422, [pointer]), asked
 
 
 async def test_what_has_no_index_yet_is_waited_for_and_not_for_ever(
@@ -207,8 +236,8 @@ async def test_what_has_no_index_yet_is_waited_for_and_not_for_ever(
         async with world.app.following(EXPORT_SPEC, OPERATOR, {}) as parts:
             await anext(parts)
     at = datetime.now(UTC).isoformat()
-    told = await world.olga.get("/admin/audit-records/export", until=at, expect=409)
-    assert told["code"] == "audit-record-export-not-numbered"
+    [told] = await fetched(world, until=at)
+    assert (told["status"], told["code"]) == (503, "audit-record-export-not-numbered")
     with pytest.raises(Invalid):
         async with numbering(world), world.app.following(EXPORT_SPEC, OPERATOR, {"end": 10**6}) as parts:
             await anext(parts)
@@ -265,6 +294,8 @@ async def test_a_log_with_a_hole_in_it_is_not_exported(world: World, tmp_path: P
     await world.app.sequencer.catch_up()
     await tampered(world, "audit_leaf", "DELETE FROM audit_leaf WHERE index = 4")
     with pytest.raises(Refused, match="the log has no entry 4, though a checkpoint covers it"):
+        await export(world, tmp_path / "hole", first=3, end=8)
+    with pytest.raises(Conflict, match="the tree lacks hashes of level 0 from 4 on"):
         await export(world, tmp_path / "hole", first=3, end=7)
     assert not any(folder.exists() for folder in (tmp_path / "hole", tmp_path / "hole.part"))
 

@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from actions.entities.audit_record import Tailed
-from server.cli import audit_watch, local
+from server.cli import local
+from server.cli.audit import events, watching
 from server.cli.output import Format
 from server.cli.signing_client import Credentials
 from tests import waiting
@@ -145,10 +146,10 @@ def test_a_stream_that_breaks_off_is_taken_up_after_what_was_shown(
     server: Installation, lou: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The server's stream, of which each time only the first piece arrives."""
-    who, whole = Credentials.from_file(server.credentials_path), audit_watch._events
+    who, whole = Credentials.from_file(server.credentials_path), events.events
     pauses: list[float] = []
 
-    def first_of(pieces: Iterator[bytes]) -> Iterator[audit_watch.Event]:
+    def first_of(pieces: Iterator[bytes]) -> Iterator[events.Event]:
         for event in whole(pieces):
             yield event
             if event.name == "record":
@@ -159,10 +160,10 @@ def test_a_stream_that_breaks_off_is_taken_up_after_what_was_shown(
         if len(pauses) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(audit_watch, "_events", first_of)
-    monkeypatch.setattr(audit_watch, "sleep", wait)
+    monkeypatch.setattr(events, "events", first_of)
+    monkeypatch.setattr(watching, "sleep", wait)
     with pytest.raises(KeyboardInterrupt):
-        audit_watch._follow(who, "/admin/audit-records", -1, Format.JSON)
+        watching._follow(who, "/admin/audit-records", -1, Format.JSON)
     shown = capsys.readouterr()
     assert [json.loads(line)["index"] for line in shown.out.splitlines()] == [0, 1, 2, 3]
     assert shown.err.count("has ended the stream; going on after the record") == 4

@@ -11,7 +11,7 @@ from audit.merkle import leaf_hash, node_hash
 from audit.note import Signer, signed
 from audit.proof import Proof
 from audit.record import canonical
-from server.cli.audit_show import _proven
+from server.cli.audit.telling import _proven
 from server.cli.output import CannotRun, Refused
 from server.cli.proofs import checked, vouching
 from server.services.disclosure import told

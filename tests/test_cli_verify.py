@@ -1,9 +1,7 @@
 """``chamberlain audit verify``: an export, a proof, and a live server, from the command line."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import asyncpg
 import httpx
@@ -13,16 +11,14 @@ from audit.checkpoint import Checkpoint
 from audit.merkle import leaf_hash
 from audit.note import Signer, signed
 from audit.verify import Wrong
-from server.cli.audit_verify import Tiles
-from server.embedded import urls_of_running
+from server.cli.audit.checking import Tiles
 from server.keyring import KeyRing
 from server.repositories.audit_keys import signers
 from server.repositories.database import Connection
-from tests.commands import Installation, in_one_line, invoke, until
+from tests.commands import Installation, in_database, in_one_line, invoke, until
 from tests.tamper.exports import LOGGER, WITNESSER, export_of, made_up, proof_of, root_of, vouched
 
 KEY, WITNESS_KEY = str(LOGGER.verifier), str(WITNESSER.verifier)
-T = TypeVar("T")
 
 
 def test_an_export_and_a_proof_are_checked(tmp_path: Path) -> None:
@@ -57,21 +53,6 @@ def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
 def key(server: Installation) -> str:
     until(lambda: server.run("audit", "keys").exit_code == 0)
     return server.run("audit", "keys").stdout.splitlines()[0]
-
-
-def in_database(server: Installation, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """As the owner of the database, whom no trigger stops."""
-
-    async def run() -> T:
-        urls = await urls_of_running(server.folder / "data")
-        assert urls is not None
-        connection = await asyncpg.connect(urls.migrator)
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 def test_a_live_server_is_checked_and_remembered(server: Installation, key: str, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from audit.export_flat import COLUMNS
 from audit.merkle import Edge, leaf_hash
 from audit.note import Signer, signed
 from audit.record import canonical
-from server.cli import audit_export
-from server.cli.audit_export import _sheets
+from server.cli.audit import writing as cli
+from server.cli.audit.writing import _sheets
 from server.cli.output import CannotRun, ExportFormat
 from tests.commands import ROOT
 from tests.exports import verified
@@ -257,12 +257,11 @@ def _parts(number: int) -> Iterator[Any]:
 
 def _measure(to: Path) -> None:
     number, formats = 50_000, ALL
-    with audit_export._written(to, {"sealed": True}, formats) as writing:
+    with cli.written(to, {"sealed": True}, formats) as writing:
         for count, one in enumerate(_parts(number), start=1):
             writing.take(one)
             if count in (20, 100):
                 sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
-        writing.finish()
     assert len(sha256((to / "ocsf.jsonl").read_bytes()).digest()) == 32
 
 

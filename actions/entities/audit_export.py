@@ -1,7 +1,7 @@
 """Exporting the audit log: a range of its leaves, exactly as they are kept, with what ties them to a checkpoint.
 
 An export is a stream. Its first part says what the range is and what it is checked by; each part brings some of the
-leaves. Asked for without following it, it answers with its first part, which says where the next one begins.
+leaves, and says where the next one begins. Whoever has the last one hangs up.
 """
 
 from typing import Annotated
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from actions.entities.audit_record import AUDIT_RECORDS
 from actions.model import Input, Output, Time
+from actions.streams import Part
 from actions.vocabulary import Operation, ScopeType
 
 EXPORT = Operation("export", on_item=False, reads=True, conflicts=True)
@@ -28,6 +29,9 @@ class ExportQuestion(Input):
         default=None, description="... and before this, in the smallest range of indexes that holds them all."
     )
     sealed: bool = Field(default=False, description="With the sealed parts, which stay sealed.")
+    after: Index | None = Field(
+        default=None, description="Of that range what comes after this index, for whoever has the rest already."
+    )
 
 
 class ExportRange(Output):
@@ -68,6 +72,7 @@ SPECS = AUDIT_RECORDS.offer(
     EXPORT,
     ScopeType.ADMIN,
     input=ExportQuestion,
-    output=ExportPart,
+    output=Part[ExportPart],
+    stream="part",
     sentence="Export a range of the audit log, with what it is verified by.",
 )

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from actions.entities.audit_export import ExportPart
 from actions.model import Input, Nothing, Output
 from actions.standard import Standard
 from actions.vocabulary import Effect, Entity, Operation, ScopeType
@@ -40,15 +41,6 @@ class AuditPartitions(Output):
 
 class NamedPartition(Input):
     partition: Name
-
-
-class ArchivePart(Output):
-    """A piece of an archive: ``head`` first, then the lines of the records from ``first`` on."""
-
-    head: dict[str, object] | None = None
-    first: int = 0
-    lines: list[bytes] = Field(default_factory=list, repr=False)
-    sealed: list[bytes | None] = Field(default_factory=list, repr=False)
 
 
 class PartitionDrop(Input):
@@ -91,7 +83,7 @@ SPECS = (
         ARCHIVE,
         A,
         input=NamedPartition,
-        output=ArchivePart,
+        output=ExportPart,
         internal=True,
         sentence="Copy a part of the audit log with what proves it, sealed parts as they are, on the machine itself.",
     ),

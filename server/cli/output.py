@@ -46,6 +46,12 @@ class Refused(Exception):
         self.code = code
 
 
+def confirm(question: str, name: str) -> None:
+    """Go on only if the name is typed. Raises ``Refused``."""
+    if typer.prompt(question, default="", show_default=False) != name:
+        raise Refused("That is another name. Nothing was done.")
+
+
 def complain(message: str) -> None:
     typer.echo(f"chamberlain: {message}", err=True)
 

@@ -13,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
-    SmallInteger,
     Text,
     Uuid,
     bindparam,
@@ -28,11 +27,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from audit.log import Xid8, audit_record
-from audit.merkle import Node, consistency, folded, joined, span_of, subtrees
-from audit.tree import audit_checkpoints, audit_cosignatures, audit_leaves, audit_logs, audit_nodes
+from audit.merkle import consistency, subtrees
+from audit.tree import audit_checkpoints, audit_cosignatures, audit_leaves, audit_logs
+from server.repositories import audit_tree
+from server.repositories.audit_keys import public_keys
 from server.repositories.audit_records import LATE
 from server.repositories.database import Query, Row
-from server.repositories.rows import audit_keys
 from server.repositories.unit import Unit
 
 PAGE = 500
@@ -96,16 +96,6 @@ _ENTRIES = Query(
     .limit(literal_column(str(PAGE)))
 )
 _START, _END = bindparam("start", type_=BigInteger), bindparam("end", type_=BigInteger)
-_LEAF_HASHES = Query(select(_LEAF.hash).where(_LEAF.index >= _START, _LEAF.index < _END).order_by(_LEAF.index))
-_NODE_HASHES = Query(
-    select(audit_nodes.c.hash)
-    .where(
-        audit_nodes.c.tile_level == bindparam("tile_level", type_=SmallInteger),
-        audit_nodes.c.index >= _START,
-        audit_nodes.c.index < _END,
-    )
-    .order_by(audit_nodes.c.index)
-)
 _COSIGNED = (
     select(func.string_agg(audit_cosignatures.c.line, aggregate_order_by(literal(""), audit_cosignatures.c.witness)))
     .where(audit_cosignatures.c.size == _CHECKPOINT.size)
@@ -113,16 +103,6 @@ _COSIGNED = (
     .scalar_subquery()
 )
 _NOTE = func.concat(_CHECKPOINT.note, _COSIGNED).label("note")
-# One that a witness vouches for is worth more than a later one that the log alone does.
-_COVERING = Query(
-    select(_CHECKPOINT.size, _NOTE)
-    .where(_CHECKPOINT.size >= _END)
-    .order_by(
-        exists().where(audit_cosignatures.c.size == _CHECKPOINT.size).correlate(audit_checkpoints).desc(),
-        _CHECKPOINT.size.desc(),
-    )
-    .limit(1)
-)
 _place = func.row_number().over(order_by=_CHECKPOINT.size.desc()).label("place")
 _ALONG = (
     select(_CHECKPOINT.size, _place, func.count().over().label("number"))
@@ -136,7 +116,6 @@ _CHECKPOINTS = Query(
     .order_by(_CHECKPOINT.size)
 )
 _ORIGIN = Query(select(audit_logs.c.origin))
-_KEYS = Query(select(audit_keys.c.public_key).order_by(audit_keys.c.created_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +128,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What ties the leaves of a range to a checkpoint; the hashes as they are."""
+    """What ties the leaves of a range to a checkpoint: one that a witness vouches for, if there is any."""
 
     origin: str
     checkpoint: str
@@ -208,17 +187,21 @@ class AuditExportRepository:
         return await unit.read_all(_ENTRIES, first=first)
 
     async def proof(self, unit: Unit, span: range) -> Proof:
-        """What shows that the leaves of a range are in the log. There is a checkpoint that covers it."""
-        covering = await _one(unit, _COVERING, end=span.stop)
-        nodes = consistency(span.stop, covering["size"])
+        """What shows that the leaves of a range are in the log. There is a checkpoint that covers it. Raises
+        ``audit_tree.TreeBroken``."""
+        reads = audit_tree.reading(unit)
+        covering = await audit_tree.checkpoint_at_least(reads, span.stop)
+        assert covering is not None  # noqa: S101
+        before, onwards = list(subtrees(0, span.start)), consistency(span.stop, covering.size)
+        hashes = await audit_tree.proof_hashes(reads, [*([node] for node in before), *onwards])
         along = await unit.read_all(_CHECKPOINTS, start=span.start, end=span.stop)
         return Proof(
             origin=(await _one(unit, _ORIGIN))["origin"],
-            checkpoint=covering["note"],
-            before=[await _hash(unit, node) for node in subtrees(0, span.start)],
-            consistency=[joined([await _hash(unit, node) for node in side]) for side in nodes],
+            checkpoint=covering.note,
+            before=hashes[: len(before)],
+            consistency=hashes[len(before) :],
             checkpoints=[row["note"] for row in along],
-            keys=[row["public_key"] for row in await unit.read_all(_KEYS)],
+            keys=await public_keys(unit),
         )
 
 
@@ -226,13 +209,6 @@ async def _one(unit: Unit, query: Query, **values: object) -> Row:
     row = await unit.read(query, **values)
     assert row is not None  # noqa: S101
     return row
-
-
-async def _hash(unit: Unit, node: Node) -> bytes:
-    """The hash of a node, from those that are kept."""
-    level, first, width = span_of(node)
-    query = _NODE_HASHES if level else _LEAF_HASHES
-    return folded([row["hash"] for row in await unit.read_all(query, tile_level=level, start=first, end=first + width)])
 
 
 def _shifted(moment: datetime, by: timedelta) -> datetime:

@@ -5,17 +5,18 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 
-from actions.entities.audit_export import SPECS, ExportEntry, ExportPart, ExportQuestion, ExportRange
+from actions.entities.audit_export import SPECS, ExportPart, ExportQuestion
 from actions.errors import Conflict, Fault, Invalid, Unavailable
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
+from actions.streams import Part
 from server.repositories.audit_export import AuditExportRepository, Moment
-from server.repositories.database import WRITE_SECONDS, Row
+from server.repositories.database import WRITE_SECONDS
 from server.repositories.unit import Unit
+from server.services.audit_leaves import Leaves
 from server.services.question_record import asked, note
 
 POLL_SECONDS = 0.1
@@ -31,17 +32,18 @@ class AuditExportService:
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
-        yield from (Offer(spec, self.begin, follow=self.follow, told=_told) for spec in self.specs)
+        yield from (Offer(spec, self.glance, follow=self.follow, told=_told) for spec in self.specs)
 
-    async def begin(self, unit: Unit, given: Given[Any]) -> BaseModel:
-        """The first part. It does not wait: if no end is named, it is where the newest checkpoint ends."""
+    async def glance(self, unit: Unit, given: Given[Any]) -> BaseModel:
+        """The first part, for whoever asks once and does not follow. It does not wait: if no end is named, it is where
+        the newest checkpoint ends."""
         unit.outcome.changes += _told(given)
-        part = await Export(self._exports, given.input, waits=False).part(unit)
+        part = await Export(self._exports, _asked(given), waits=False).part(unit)
         assert part is not None  # noqa: S101
         return part
 
     def follow(self, given: Given[Any]) -> "Export":
-        return Export(self._exports, given.input, waits=True)
+        return Export(self._exports, _asked(given), waits=True)
 
 
 class Export:
@@ -53,45 +55,43 @@ class Export:
         self._waits = waits
         self._asked_at: Moment | None = None
         self._deadline = 0.0
-        self._left: range | None = None
-        """What is still to be given out, once it is known."""
+        self._leaves: Leaves | None = None
+        """What is given out, once it is known."""
 
-    async def part(self, unit: Unit) -> ExportPart | None:
-        told = None
-        if self._left is None:
+    async def part(self, unit: Unit) -> Part[ExportPart] | None:
+        if self._leaves is None:
             span = await self._range(unit)
             if span is None:
                 return None
-            told = await self._shown(unit, span)
             note(unit, "range", first=span.start, end=span.stop)
-            self._left = span
-        elif not self._left:
+            self._leaves = Leaves(self._exports, span, sealed=self._asked.sealed)
+        part = await self._leaves.part(unit)
+        if part is None:
             return None
-        rows = (await self._exports.entries(unit, self._left.start))[: len(self._left)]
-        come = rows[-1]["index"] + 1 if rows else self._left.stop
-        self._left = range(come, self._left.stop)
-        return ExportPart(range=told, entries=[self._entry(row) for row in rows], next=come if self._left else None)
+        mark = str(part.entries[-1].index) if part.entries else ""
+        return Part[ExportPart](items=[part], marks=[mark], mark=mark)
 
     async def wait(self) -> None:
-        await (asyncio.Event().wait() if self._left is not None else asyncio.sleep(POLL_SECONDS))
+        await (asyncio.sleep(POLL_SECONDS) if self._leaves is None else self._leaves.wait())
 
     async def _range(self, unit: Unit) -> range | None:
         """The range that is meant; None while it has to be waited for. Raises ``Invalid`` if there is none."""
         question = self._asked
-        by_time = question.since is not None or question.until is not None
-        if by_time and (question.first is not None or question.end is not None):
-            raise _wrong("first", "name it by index, or by time (`since`, `until`), not by both")
         covered = question.end is not None and question.end <= await self._exports.size(unit)
         if not covered and await self._has_to_wait(unit):
             return None
         size = await self._exports.size(unit)
-        if by_time:
+        if _by_time(question):
             span = await self._exports.in_time(unit, question.since, question.until, size)
-            return span or _nothing("since" if question.since else "until", "nothing is recorded of that time")
-        first, end = question.first or 0, size if question.end is None else question.end
-        if end > size:
-            raise _wrong("end", f"the log has {size} entries")
-        return range(first, end) or _nothing("first", "no entry lies between `first` and `end`")
+            span = span or _nothing("since" if question.since else "until", "nothing is recorded of that time")
+        else:
+            first, end = question.first or 0, size if question.end is None else question.end
+            if end > size:
+                raise _wrong("end", f"the log has {size} entries")
+            span = range(first, end) or _nothing("first", "no entry lies between `first` and `end`")
+        if question.after is None:
+            return span
+        return range(max(span.start, question.after + 1), span.stop) or _nothing("after", "nothing of it comes later")
 
     async def _has_to_wait(self, unit: Unit) -> bool:
         """Whether some of what is meant has no index yet. Raises ``Unavailable`` when that takes too long."""
@@ -115,33 +115,27 @@ class Export:
             raise Unavailable(f"{told}, and it takes longer than it should: {why}.", reason="not-numbered")
         return True
 
-    async def _shown(self, unit: Unit, span: range) -> ExportRange:
-        proof = await self._exports.proof(unit, span)
-        return ExportRange(
-            origin=proof.origin,
-            first=span.start,
-            end=span.stop,
-            checkpoint=proof.checkpoint,
-            before=[one.hex() for one in proof.before],
-            consistency=[one.hex() for one in proof.consistency],
-            checkpoints=list(proof.checkpoints),
-            keys=list(proof.keys),
-        )
-
-    def _entry(self, row: Row) -> ExportEntry:
-        boxes = row["sealed"] if self._asked.sealed else None
-        return ExportEntry(
-            index=row["index"],
-            hash=row["hash"].hex(),
-            leaf=None if row["leaf"] is None else row["leaf"].decode(errors="replace"),
-            sealed=None if boxes is None else orjson.loads(boxes),
-        )
-
 
 def _told(given: Given[Any]) -> tuple[FieldChange, ...]:
     """What the record says was asked for: of an export's opening, too, for it may be the only one."""
     question: ExportQuestion = given.input
     return asked(**question.model_dump())
+
+
+def _asked(given: Given[Any]) -> ExportQuestion:
+    """The question, if there can be such a range. Raises ``Invalid``, before a stream opens."""
+    question: ExportQuestion = given.input
+    if _by_time(question) and (question.first is not None or question.end is not None):
+        raise _wrong("first", "name it by index, or by time (`since`, `until`), not by both")
+    if question.end is not None and (question.first or 0) >= question.end:
+        raise _wrong("first", "no entry lies between `first` and `end`")
+    if question.since is not None and question.until is not None and question.since >= question.until:
+        raise _wrong("since", "no time lies between `since` and `until`")
+    return question
+
+
+def _by_time(question: ExportQuestion) -> bool:
+    return question.since is not None or question.until is not None
 
 
 def _wrong(field: str, told: str) -> Invalid:

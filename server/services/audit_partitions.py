@@ -3,7 +3,7 @@ archive that leads to a signed root."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from actions.entities.audit_partition import (
     DROP,
     LIST,
     SPECS,
-    ArchivePart,
     AuditPartition,
     AuditPartitions,
     DroppedPartition,
@@ -27,14 +26,15 @@ from actions.errors import Conflict, Fault, Invalid
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
-from audit.archive import Archive, ArchiveBroken, Kept, hash_line
+from audit.archive import Archive, ArchiveBroken, Kept
 from audit.note import Verifier
 from audit.record import new_id
 from server.repositories.audit_archives import AuditArchiveRepository
-from server.repositories.audit_spans import AuditSpanRepository
+from server.repositories.audit_export import AuditExportRepository
 from server.repositories.database import Row
-from server.repositories.partitions import BATCH, Census, Partition, Partitions
+from server.repositories.partitions import Census, Partition, Partitions
 from server.repositories.unit import Unit
+from server.services.audit_leaves import Leaves
 
 
 class Drop(BaseModel):
@@ -58,12 +58,12 @@ class AuditPartitionService:
     def __init__(
         self,
         owned: Partitions,
-        spans: AuditSpanRepository,
+        exports: AuditExportRepository,
         archives: AuditArchiveRepository,
         retention: timedelta | None,
     ) -> None:
         self._owned = owned
-        self._spans = spans
+        self._exports = exports
         self._archives = archives
         self._retention = retention
         self.specs: Sequence[Spec] = SPECS
@@ -96,9 +96,9 @@ class AuditPartitionService:
         partition = await self._named(given.input.partition)
         return _numbered(await self._owned.census(partition))
 
-    def follow(self, given: Given[Any]) -> "ArchiveFollower":
+    def follow(self, given: Given[Any]) -> Leaves:
         span: tuple[int, int] = given.prepared  # type: ignore[assignment]
-        return ArchiveFollower(self._spans, *span)
+        return Leaves(self._exports, range(*span), sealed=True)
 
     # -- dropping -----------------------------------------------------------------------------------------------------
 
@@ -204,31 +204,6 @@ class AuditPartitionService:
         if found is None:
             raise _unknown(name)
         return found
-
-
-class ArchiveFollower:
-    """An archive as a stream: what proves it, then its records."""
-
-    def __init__(self, spans: AuditSpanRepository, first: int, end: int) -> None:
-        self._spans = spans
-        self._first, self._end = first, end
-        self._next: int | None = None
-
-    async def part(self, unit: Unit) -> ArchivePart | None:
-        if self._next is None:
-            head = await self._spans.head(unit, self._first, self._end)
-            self._next = self._first
-            return ArchivePart(head=asdict(head))
-        if self._next == self._end:
-            return None
-        first, self._next = self._next, min(self._next + BATCH, self._end)
-        rows = await self._spans.records(unit, first, self._next)
-        lines = [row["leaf"] or hash_line(row["hash"]) for row in rows]
-        return ArchivePart(first=first, lines=lines, sealed=[row["sealed"] for row in rows])
-
-    async def wait(self) -> None:
-        """It has an end: whoever takes the last part goes."""
-        await asyncio.sleep(1)
 
 
 def _compare(rows: Sequence[Row], kept: Iterator[Kept]) -> None:

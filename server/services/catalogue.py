@@ -26,7 +26,6 @@ from server.repositories.audit_archives import AuditArchiveRepository
 from server.repositories.audit_export import AuditExportRepository
 from server.repositories.audit_keys import AuditKeyRepository
 from server.repositories.audit_records import AuditRecordRepository
-from server.repositories.audit_spans import AuditSpanRepository
 from server.repositories.audit_subjects import AuditSubjectRepository
 from server.repositories.base import Repository
 from server.repositories.decisions import DecisionRepository
@@ -105,7 +104,7 @@ def build(
     retention: timedelta | None,
 ) -> Catalogue:
     """The whole catalogue. Raises ``CatalogueError``."""
-    archives = AuditArchiveRepository()
+    archives, exports = AuditArchiveRepository(), AuditExportRepository()
     users, bindings, logins = UserRepository(), RoleBindingRepository(), LoginRepository()
     keys, standings = SigningKeyRepository(), StandingRepository()
     return pair(
@@ -118,7 +117,7 @@ def build(
         AuditKeyService(AuditKeyRepository(), ring),
         Service(archives, ARCHIVE_SPECS),
         AuditSubjectService(AuditSubjectRepository(), ring),
-        AuditPartitionService(partitions, AuditSpanRepository(), archives, retention),
+        AuditPartitionService(partitions, exports, archives, retention),
         RoleBindingService(bindings, users),
         PolicyService(PolicyRepository(), gate),
         PolicyEvidenceService(AccessHistory(), chosen, activation_at, ring),
@@ -133,7 +132,7 @@ def build(
         InstallationService(InstallationRepository(), passwords, ring),
         AuditRecordService(AuditRecordRepository(), ring),
         AuditProofService(AuditRecordRepository()),
-        AuditExportService(AuditExportRepository()),
+        AuditExportService(exports),
         AuditHashService(ring),
         declared=ALL_SPECS,
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from server.cli.audit_watch import Event, _events
+from server.cli.audit.events import Event, events
 from server.cli.signing_client import Credentials, SignedClient
 from tests.e2e.house import House, Server, until
 
@@ -22,7 +22,7 @@ def watching(server: Server, last: str | None = None) -> Iterator[Iterator[Event
         client.stream("/admin/audit-records/watch", {}, headers) as answer,
     ):
         assert answer.status_code == 200
-        yield _events(answer.iter_bytes())
+        yield events(answer.iter_bytes())
 
 
 def phases(server: Server) -> list[str]:

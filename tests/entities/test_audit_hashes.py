@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audit.keyed import KeyedHashes
-from server.cli import audit_hash
+from server.cli.audit import hash as audit_hash
 from server.cli.output import CannotRun
 from tests.world.world import World
 

@@ -9,13 +9,12 @@ from uuid import UUID
 
 import asyncpg
 
-from actions.entities.audit_partition import DROP, DroppedPartition
+from actions.entities.audit_partition import ARCHIVE, DROP, DroppedPartition
 from actions.entities.audit_partition import SPECS as PARTITION_SPECS
-from audit.archive import ArchiveWriter
 from audit.log import COLUMN_NAMES, INSERT_MANY, columns_of
 from audit.record import Columns, Phase, Record, canonical
 from server.app import Application, application
-from server.cli.audit_retention import copy
+from server.cli.audit import writing
 from server.cli.local import OPERATOR
 from server.http.metrics import Metrics
 from tests.world.world import World
@@ -88,9 +87,12 @@ async def machine(world: World, **settings: Any) -> AsyncIterator[Application]:
 
 
 async def archived(world: World, folder: Path, partition: str = OLD) -> Path:
-    async with machine(world) as app:
-        with ArchiveWriter(folder) as writer:
-            await copy(app, partition, writer)
+    asked = {"partition": partition}
+    async with machine(world) as app, app.following(BY_WORD[ARCHIVE], OPERATOR, asked) as parts:
+        with writing.archived(folder, asked) as archive:
+            async for part in parts:
+                if archive.take(part):
+                    break
     return folder
 
 

@@ -1,19 +1,21 @@
-"""Exports of the log for tests: made of rows of the database, or of leaves that were made up."""
+"""Exports of the log for tests, as the exporter writes them: of a world's log, or of leaves that were made up."""
 
-import json
 from base64 import b64encode
-from collections.abc import Sequence
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit import export
 from audit.checkpoint import Checkpoint
+from audit.export import Entry, Folder, HashedFile, OpenSheet, Range
 from audit.merkle import Edge, Node, consistency, folded, inclusion, joined, leaf_hash, subtrees
 from audit.note import Kind, Note, Signer, signed
 from audit.record import canonical, new_id
 from audit.verify import LOG, WITNESS, Key, Trust, read_key
+from tests.exports import write_as_it_is
 from tests.world.world import World
 
 LOGGER = Signer("chamberlain/test", Ed25519PrivateKey.from_private_bytes(b"a log" + bytes(27)))
@@ -73,52 +75,62 @@ def write_export(
     first: int = 0,
     end: int | None = None,
     passed: Sequence[str] = (),
-    also: dict[str, bytes] | None = None,
+    boxes: Mapping[int, Mapping[str, str]] | None = None,
+    sheets: Mapping[str, OpenSheet] | None = None,
+    also: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the export of ``[first, end)`` of a log, all of whose leaf hashes are given; a leaf that is None was
-    dropped. ``also`` are further files, by name."""
+    dropped. ``boxes`` are sealed parts, by index, ``sheets`` further files of an export, by name, and ``also`` such as
+    have nothing to do with it."""
     end = len(leaves) if end is None else end
-    folder.mkdir()
     size = int(checkpoint.split("\n")[1])
-    told = [
-        json.dumps(hashed.hex()).encode() if leaf is None else leaf
-        for leaf, hashed in zip(leaves[first:end], hashes[first:end], strict=True)
-    ]
-    contents = {"records.jsonl": b"".join(line + b"\n" for line in told), "hashes.bin": b"".join(hashes[first:end])}
-    kinds = {"records.jsonl": "leaves", "hashes.bin": "hashes"}
-    files = []
-    for name, content in {**contents, **(also or {})}.items():
-        (folder / name).write_bytes(content)
-        kind = kinds.get(name) or name.rpartition(".")[2]
-        entry = {"name": name, "kind": kind, "records": end - first, "bytes": len(content)}
-        files.append({**entry, "sha256": sha256(content).hexdigest()})
     way = consistency(end, size) if 0 < end < size else []
-    manifest = {
-        "format": 1,
-        "origin": checkpoint.partition("\n")[0],
-        "first": first,
-        "end": end,
-        "asked": {},
-        "made_at": "2026-11-23T05:44:41.912375Z",
-        "checkpoint": checkpoint,
-        "before": [node_of(hashes, node).hex() for node in subtrees(0, first)],
-        "consistency": [joined([node_of(hashes, node) for node in nodes]).hex() for nodes in way],
-        "checkpoints": list(passed),
-        "keys": [str(LOGGER.verifier)],
-        "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1))
+    told = Range(
+        origin=checkpoint.partition("\n")[0],
+        first=first,
+        end=end,
+        checkpoint=checkpoint,
+        before=[node_of(hashes, node).hex() for node in subtrees(0, first)],
+        consistency=[joined([node_of(hashes, node) for node in nodes]).hex() for nodes in way],
+        checkpoints=list(passed),
+        keys=[str(LOGGER.verifier)],
+    )
+    files: dict[str, OpenSheet] = {"records.jsonl": export.leaves, "hashes.bin": export.hashes, **(sheets or {})}
+    for name, content in (also or {}).items():
+        files[name] = partial(Content, name, content)
+    with Folder(folder, files) as writing:
+        writing.begin(told)
+        for index in range(first, end):
+            writing.add(Entry(index, hashes[index], leaves[index], (boxes or {}).get(index)))
+        writing.finish({})
     return folder
 
 
+class Content:
+    """A file in an export that has nothing to do with it."""
+
+    def __init__(self, name: str, content: bytes, file: HashedFile, _: Range) -> None:
+        self.name, self.kind = name, name.rpartition(".")[2]
+        self._content, self._file = content, file
+
+    def add(self, entry: Entry) -> bool:
+        return True
+
+    def finish(self) -> None:
+        self._file.write(self._content)
+
+
 def export_of(folder: Path, count: int, **options: Any) -> Path:
-    """The export of a made-up log of that many records, cosigned, with a checkpoint at each seventh."""
+    """The export of a made-up log of that many records, cosigned, with a checkpoint at each seventh. Those at the
+    indexes ``dropped`` are there no more."""
     leaves = options.pop("leaves", None) or made_up(count)
     hashes = [leaf_hash(leaf) for leaf in leaves]
     first, end = options.get("first", 0), options.get("end", count)
     passed = [vouched(at, root_of(hashes[:at]), LOGGER) for at in range(7, count, 7) if first < at <= end]
     checkpoint = vouched(count, root_of(hashes), LOGGER, WITNESSER)
-    return write_export(folder, leaves, hashes, checkpoint, passed=passed, **options)
+    dropped = options.pop("dropped", ())
+    left = [None if index in dropped else leaf for index, leaf in enumerate(leaves)]
+    return write_export(folder, left, hashes, checkpoint, passed=passed, **options)
 
 
 def proof_of(path: Path, leaves: Sequence[bytes], index: int, checkpoint: str) -> Path:
@@ -132,21 +144,10 @@ def proof_of(path: Path, leaves: Sequence[bytes], index: int, checkpoint: str) -
 
 
 async def exported(world: World, folder: Path) -> Path:
-    """All of a world's log, under its newest checkpoint, as the tables have it, whether they agree or not."""
-    rows = await world.sql(
-        "SELECT leaf, hash FROM audit_leaf LEFT JOIN audit_record USING (action_id, phase) ORDER BY index"
-    )
-    checkpoints = await world.sql("SELECT size, note FROM audit_checkpoint ORDER BY size")
-    lines = await world.sql("SELECT line FROM audit_cosignature WHERE size = $1", checkpoints[-1]["size"])
-    newest = checkpoints[-1]["note"] + "".join(row["line"] for row in lines)
-    return write_export(
-        folder,
-        [row["leaf"] for row in rows],
-        [row["hash"] for row in rows],
-        newest,
-        end=checkpoints[-1]["size"],
-        passed=[row["note"] for row in checkpoints],
-    )
+    """All of a world's log that was signed, as the tables have it, whether they agree or not."""
+    [newest] = await world.sql("SELECT max(size) AS size FROM audit_checkpoint")
+    await write_as_it_is(world, folder, end=newest["size"])
+    return folder
 
 
 async def log_key(world: World) -> Key:

@@ -12,7 +12,8 @@ cannot do is change what somebody else has kept: an export, a checkpoint, a witn
 | | verify with --witness | the checkpoint is not cosigned by ... |
 | | the witness | it has seen another log; this log does not go on from ... |
 | delete a record | verify (unless --dropped is said) | index N: only the record's hash is there |
-| delete it and its leaf | verify | index A to B: here is something else than was signed |
+| delete it and its leaf | the exporter | the log ended at entry N, before the range did |
+| and make up what is missing | verify | index A to B: here is something else than was signed |
 | insert a record into the order | verify | index A to B: here is something else than was signed |
 | swap two records | verify | index A to B: here is something else than was signed |
 | cut off the end | verify with a kept checkpoint | it covers N; this export can be held to M |
@@ -46,13 +47,14 @@ from audit.merkle import HEIGHT, leaf_hash
 from audit.note import Note, Signer, Verifier, signed
 from audit.record import canonical
 from server.app import Application, application
+from server.cli.output import Refused
 from server.embedded import DatabaseUrls
 from server.http.metrics import Metrics
 from server.repositories.audit_keys import signers
 from server.witness import Seen, Witness, make_key, read_key, seen_path, witness_app
 from server.witness_address import WitnessAddress
 from server.witnessing import Refusal, Witnessing
-from tests.tamper.exports import LOGGER, WITNESSER, export_of, exported, rebuilt, trust
+from tests.tamper.exports import LOGGER, WITNESSER, export_of, exported, rebuilt, trust, write_export
 from tests.world.counted import registry
 from tests.world.served import served
 from tests.world.stage import Stage
@@ -256,7 +258,16 @@ async def test_a_record_that_was_deleted_with_its_leaf_is_found(owner: Owner, tm
         "UPDATE audit_leaf SET index = -index WHERE index > 7",
         "UPDATE audit_leaf SET index = -index - 1 WHERE index < 0",
     )
-    assert "here is something else than was signed" in await found(owner.world, tmp_path / "export")
+    with pytest.raises(Refused, match=r"the log ended at entry \d+, before the range did"):
+        await exported(owner.world, tmp_path / "export")
+    rows = await owner.world.sql(
+        "SELECT leaf, hash FROM audit_leaf JOIN audit_record USING (action_id, phase) ORDER BY index"
+    )
+    notes = [row["note"] for row in await owner.world.sql("SELECT note FROM audit_checkpoint ORDER BY size")]
+    leaves, hashes = [*(row["leaf"] for row in rows), None], [*(row["hash"] for row in rows), bytes(32)]
+    folder = write_export(tmp_path / "made-up", leaves, hashes, notes[-1], passed=notes)
+    with pytest.raises(verify.Wrong, match="here is something else than was signed"):
+        verify.export(folder, await trusting(owner.world))
 
 
 INSERT = """

@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from audit.derived import compare
 from audit.merkle import HEIGHT, WIDTH, Edge
-from audit.verify import LOG, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key
+from audit.verify import LOG, UNCOMPARED, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key
 from server.cli.api import Call, send
 from server.cli.output import CannotRun, Refused, unsteered
 from server.cli.signing_client import Credentials
@@ -51,6 +52,10 @@ def verify(
         elif path is not None and path.is_dir():
             with _bar("checking") as told:
                 said = export(path, trust, older, dropped, told)
+            with _bar("comparing") as told:
+                compared = compare(path, told)
+            said = [line for line in said if line.removeprefix(UNCOMPARED) not in compared]
+            said += [f"{name}: {what}" for name, what in compared.items()]
         elif path is not None:
             if older:
                 raise CannotRun("--checkpoint goes with an export or with --server")

@@ -3,16 +3,39 @@ seen by whoever lists processes, and kept by shells."""
 
 import sys
 from getpass import getpass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.api import Call, send, show_answer
+from server.cli.audit.options import EndpointOption
+from server.cli.exits import exits, settings_or_exit
 from server.cli.output import CannotRun, Format, show_json
-from server.cli.signing_client import Credentials
+
+if TYPE_CHECKING:
+    from server.cli.signing_client import Credentials
 
 
-def hash_value(who: Credentials, form: Format) -> int:
+def command(
+    format: Annotated[Format, typer.Option(help="The hash alone, or JSON.")] = Format.TABLE,
+    endpoint: EndpointOption = None,
+) -> None:
+    """Tell the keyed hash that the log holds in place of a secret, to find the records that speak of it.
+
+    The value is read from standard input, or asked for; never an argument. It asks the server, which neither keeps nor
+    logs it. Then: chamberlain api GET /admin/audit-records --filter '{"hash": {"equals": "hmac-sha256:..."}}'
+    """
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+
+    with exits():
+        code = _hash(credentials(settings.credentials_path, endpoint), format)
+    raise typer.Exit(code)
+
+
+def _hash(who: "Credentials", form: Format) -> int:
     """Ask for the hash and print it: 0, or 1 for a problem, which goes to standard error."""
+    from server.cli.api import Call, send, show_answer
+
     response = send(who, Call("POST", "/admin/audit-records/hash", {}, {"value": _value()}))
     if not response.is_success:
         show_answer(response, err=True)

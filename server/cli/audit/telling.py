@@ -1,4 +1,4 @@
-"""``chamberlain audit show``: one action, told from its records as a person would want to hear it.
+"""One action, told from its records as a person would want to hear it.
 
 What is told is what the server's answer says; nothing is looked up beside it but the catalogue's sentence, and the
 proof that the log holds what is told.

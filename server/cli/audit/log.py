@@ -1,4 +1,4 @@
-"""``chamberlain audit search``: the log asked by who, what, on what and when, over the API.
+"""The log asked by who, what, on what and when, over the API.
 
 The words of the options become one filter; whatever else a filter can say, ``chamberlain api`` can ask.
 """
@@ -15,8 +15,7 @@ from uuid import UUID
 from actions.hooks import Result
 from actions.query import MAX_PAGE
 from server.cli.api import Call, send
-from server.cli.audit import COLUMNS, row
-from server.cli.output import CannotRun, Format, Refused, show_json, show_table
+from server.cli.output import CannotRun, Refused
 from server.cli.signing_client import Credentials
 
 _AGO = re.compile(r"(\d{1,5})([smhdw])\Z")
@@ -35,21 +34,6 @@ class Question:
     action: str | None = None
     result: Result | None = None
     index: str | None = None
-
-
-def search(who: Credentials, question: Question, domain: str | None, count: int, form: Format) -> None:
-    """Print what is found, the newest last. Raises ``Refused`` with the server's problem."""
-    log = Log(who, domain)
-    records = log.latest(log.filter(question), count)
-    if form is Format.JSON:
-        for record in records:
-            show_json(record, indent=None)
-    else:
-        show_table(("index", *COLUMNS), [(shown_index(record), *row(record)) for record in records])
-
-
-def shown_index(record: Mapping[str, Any]) -> str:
-    return "" if record["index"] is None else str(record["index"])
 
 
 class Log:

@@ -1,21 +1,17 @@
-"""``chamberlain audit export``: a range of the log as a folder that can be verified elsewhere."""
+"""A range of the log on its way into a folder that can be verified elsewhere, wherever its parts come from."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from actions.entities.audit_export import SPECS, ExportPart
+from actions.entities.audit_export import ExportEntry, ExportPart
 from audit import export_csv, export_ocsf, export_parquet
 from audit.checkpoint import Checkpoint
 from audit.export import Entry, ExportBroken, Folder, OpenSheet, Range, hashes, leaves, sealed_parts
-from audit.note import Note
-from server.cli.local import run, stream
+from audit.note import Note, NoteBroken
 from server.cli.output import CannotRun, ExportFormat, Refused
 from server.cli.policy.logs import time_span
-from server.settings import Settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -32,65 +28,91 @@ def asked(
     return {name: value for name, value in told.items() if value is not None}
 
 
-def export(settings: Settings, to: Path, question: Mapping[str, object], formats: Sequence[ExportFormat]) -> None:
-    """Ask the server's own database. Raises ``CannotRun`` and ``Refused``."""
-    with _written(to, question, formats) as writing:
-        run(settings, lambda: stream(settings, SPECS[0], question, writing.take))
-        writing.finish()
-    writing.tell()
-
-
-async def written_from(
-    parts: AsyncIterator[ExportPart], to: Path, question: Mapping[str, object], formats: Sequence[ExportFormat]
-) -> None:
-    """The same from a server's answer, part by part. Raises ``CannotRun`` and ``Refused``."""
-    with _written(to, question, formats) as writing:
-        async for part in parts:
-            if writing.take(part):
-                break
-        writing.finish()
-    writing.tell()
-
-
-class _Writing:
+class Writing:
     """An export on its way into a folder; a bar on the terminal shows how far it has come."""
 
-    def __init__(self, folder: Folder, asked: Mapping[str, object], progress: "Progress") -> None:
+    def __init__(self, folder: Folder, progress: "Progress") -> None:
         self._folder = folder
-        self._asked = asked
+        self._size = 0
         self._progress = progress
         self._task = progress.add_task("waiting for a checkpoint", total=None)
 
+    @property
+    def range(self) -> Range | None:
+        """What is being written, once that is known."""
+        return self._folder.range
+
+    @property
+    def next(self) -> int:
+        """The index that comes next."""
+        return self._folder.range.first + self._folder.written if self._folder.range else 0
+
     def take(self, part: ExportPart) -> bool:
-        """Write a part; whether it was the last."""
+        """Write a part; whether it was the last. Raises ``ExportBroken``."""
         if part.range is not None:
-            self._folder.begin(Range(**part.range.model_dump()))
-            self._progress.update(self._task, description="writing", total=part.range.end - part.range.first)
+            self._begin(Range(**part.range.model_dump()))
         for entry in part.entries:
             leaf = None if entry.leaf is None else entry.leaf.encode()
-            self._folder.add(Entry(entry.index, bytes.fromhex(entry.hash), leaf, entry.sealed))
+            self._folder.add(Entry(entry.index, _hash(entry), leaf, entry.sealed))
         self._progress.update(self._task, completed=self._folder.written)
         return part.next is None
 
-    def finish(self) -> None:
-        self._folder.finish(self._asked)
+    def _begin(self, told: Range) -> None:
+        """One that was broken off goes on under the checkpoint that it began with."""
+        if (begun := self._folder.range) is None:
+            self._size = _size(told)
+            self._folder.begin(told)
+            self._progress.update(self._task, description="writing", total=told.end - told.first)
+        elif (told.origin, told.first, told.end) != (begun.origin, self.next, begun.end):
+            raise ExportBroken(f"it goes on with {told.first} to {told.end} of {told.origin}, which is something else")
 
-    def tell(self) -> None:
+    def __str__(self) -> str:
         told = self._folder.range
         assert told is not None  # noqa: S101
-        size = Checkpoint.of(Note.read(told.checkpoint)).size
-        typer.echo(
+        return (
             f"{self._folder.path}: {self._folder.written:,} records, {told.first} up to {told.end - 1}, "
-            f"under the checkpoint of {size:,}"
+            f"under the checkpoint of {self._size:,}"
         )
 
 
-@contextmanager
-def _written(to: Path, question: Mapping[str, object], formats: Sequence[ExportFormat]) -> Iterator[_Writing]:
+def _size(told: Range) -> int:
+    """Of the tree that its checkpoint is of."""
     try:
-        sheets = _sheets(formats, sealed=bool(question.get("sealed")))
-        with Folder(to, sheets) as folder, _progress() as progress:
-            yield _Writing(folder, {**question, "formats": sorted({*formats, ExportFormat.JSONL})}, progress)
+        return Checkpoint.of(Note.read(told.checkpoint)).size
+    except NoteBroken as error:
+        raise ExportBroken(f"the range has no checkpoint: {error}") from None
+
+
+def _hash(entry: ExportEntry) -> bytes:
+    try:
+        return bytes.fromhex(entry.hash)
+    except ValueError:
+        raise ExportBroken(f"entry {entry.index} has no hash") from None
+
+
+@contextmanager
+def written(to: Path, question: Mapping[str, object], formats: Sequence[ExportFormat]) -> Iterator[Writing]:
+    """A block that takes the parts of an export and leaves a folder that is whole, or none. Raises ``CannotRun`` and
+    ``Refused``."""
+    sheets = _sheets(formats, sealed=bool(question.get("sealed")))
+    with _folder(to, sheets, {**question, "formats": sorted({*formats, ExportFormat.JSONL})}) as writing:
+        yield writing
+
+
+@contextmanager
+def archived(to: Path, question: Mapping[str, object]) -> Iterator[Writing]:
+    """The same for an archive: leaves, hashes and sealed parts."""
+    with _folder(to, _sheets((), sealed=True), question) as writing:
+        yield writing
+
+
+@contextmanager
+def _folder(to: Path, sheets: Mapping[str, OpenSheet], asked: Mapping[str, object]) -> Iterator[Writing]:
+    try:
+        with Folder(to, sheets) as folder, progress() as bar:
+            writing = Writing(folder, bar)
+            yield writing
+            folder.finish(asked)
     except ExportBroken as error:
         raise Refused(str(error)) from None
     except OSError as error:
@@ -115,7 +137,7 @@ def _sheets(formats: Sequence[ExportFormat], *, sealed: bool) -> dict[str, OpenS
     return found
 
 
-def _progress() -> "Progress":
+def progress() -> "Progress":
     """A bar on standard error, on a terminal only."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

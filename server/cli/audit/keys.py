@@ -1,0 +1,48 @@
+"""``chamberlain audit keys``: what the log is signed with."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from server.cli.audit.options import EndpointOption
+from server.cli.exits import exits, settings_or_exit
+from server.cli.output import Refused, unsteered
+
+if TYPE_CHECKING:
+    from server.cli.signing_client import Credentials
+
+_PAGE = 100
+
+
+def command(
+    endpoint: EndpointOption = None,
+) -> None:
+    """Print the keys that the log is signed with, and those that it was: what to give to whoever checks it."""
+    settings = settings_or_exit()
+    from server.cli.api import credentials
+
+    with exits():
+        code = _show(credentials(settings.credentials_path, endpoint))
+    raise typer.Exit(code)
+
+
+def _show(who: "Credentials") -> int:
+    """Print the keys that the log was ever signed with, the oldest first, each on a line as verifiers take it."""
+    from server.cli.api import Call, send, show_answer
+
+    told: list[dict[str, Any]] = []
+    while True:
+        params = {"order": ["created_at"], "limit": [str(_PAGE)], "offset": [str(len(told))]}
+        response = send(who, Call("GET", "/admin/audit-keys", params))
+        if not response.is_success:
+            show_answer(response, err=True)
+            return 1
+        items = response.json()["items"]
+        told += items
+        if len(items) < _PAGE:
+            break
+    for key in told:
+        typer.echo(unsteered(key["public_key"]))
+    if not told:
+        raise Refused("the log has no key yet")
+    return 0
