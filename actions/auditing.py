@@ -12,7 +12,7 @@ from typing import Any, final
 from actions.vocabulary import Permission, Vocabulary
 
 SUCCEEDED = "succeeded"
-RESULTS = (SUCCEEDED, "denied", "undecided", "failed", "unknown", "pending")
+RESULTS = (SUCCEEDED, "denied", "undecided", "failed", "unknown", "broken-off", "pending")
 SURFACES = ("rest", "graphql", "internal")
 
 

@@ -13,6 +13,7 @@ from actions.errors import Conflict, Fault, Invalid, Unavailable
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
+from actions.streams import Progress
 from server.repositories.audit_export import AuditExportRepository, Moment
 from server.repositories.database import WRITE_SECONDS, Row
 from server.repositories.unit import Unit
@@ -55,6 +56,7 @@ class Export:
         self._deadline = 0.0
         self._left: range | None = None
         """What is still to be given out, once it is known."""
+        self._given_out = 0
 
     async def part(self, unit: Unit) -> ExportPart | None:
         told = None
@@ -70,10 +72,16 @@ class Export:
         rows = (await self._exports.entries(unit, self._left.start))[: len(self._left)]
         come = rows[-1]["index"] + 1 if rows else self._left.stop
         self._left = range(come, self._left.stop)
+        self._given_out += len(rows)
         return ExportPart(range=told, entries=[self._entry(row) for row in rows], next=come if self._left else None)
 
     async def wait(self) -> None:
         await (asyncio.Event().wait() if self._left is not None else asyncio.sleep(POLL_SECONDS))
+
+    def progress(self) -> Progress:
+        if self._left is None:
+            return Progress(False, 0)
+        return Progress(not self._left, self._given_out, self._left.start - 1 if self._given_out else None)
 
     async def _range(self, unit: Unit) -> range | None:
         """The range that is meant; None while it has to be waited for. Raises ``Invalid`` if there is none."""

@@ -27,6 +27,7 @@ from actions.errors import Conflict, Fault, Invalid
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
+from actions.streams import Progress
 from audit.archive import Archive, ArchiveBroken, Kept, hash_line
 from audit.note import Verifier
 from audit.record import new_id
@@ -229,6 +230,10 @@ class ArchiveFollower:
     async def wait(self) -> None:
         """It has an end: whoever takes the last part goes."""
         await asyncio.sleep(1)
+
+    def progress(self) -> Progress:
+        come = self._first if self._next is None else self._next
+        return Progress(self._next == self._end, come - self._first, come - 1 if come > self._first else None)
 
 
 def _compare(rows: Sequence[Row], kept: Iterator[Kept]) -> None:

@@ -12,6 +12,7 @@ from actions.authorization.packed import pack, unpack
 from actions.authorization.rules import Severity
 from actions.authorization.source import PolicySource, parse, read_folder
 from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.hooks import Result
 from actions.vocabulary import Kind, read_cells, spelled
 from tests.policy.support import GOOD, index_of
 
@@ -57,6 +58,10 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert policy.level(GET, "denied", "graphql") is Level.METADATA
     assert policy.level(UPDATE, "succeeded", "graphql") is Level.METADATA
     assert policy.level(UPDATE, "succeeded", "rest") is Level.FULL
+
+
+def test_every_result_that_an_action_can_have_can_be_named() -> None:
+    assert set(RESULTS) == set(Result)
 
 
 MANDATORY = [
