@@ -10,6 +10,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from actions.errors import Unavailable
 from audit import verify
 from audit.note import Kind, Signer, Verifier
 from server import witnessing as module
@@ -187,12 +188,48 @@ async def test_what_a_witness_answers_is_believed_only_as_far_as_it_proves(scene
     assert await scene.witnessing.told() == "1 vouch for the log"
 
 
+def _failing(scene: Scene) -> set[str]:
+    """The causes that the metrics name, which one of any worker's answers."""
+    return {
+        sample.labels["cause"]
+        for family in registry(scene.world.app.metrics).collect()
+        for sample in family.samples
+        if sample.name == "chamberlain_audit_witness_failing" and sample.value == 1
+    }
+
+
+CAUSES = (
+    (403, "unknown-key"),
+    (404, "unknown-log"),
+    (422, "conflict"),
+    (500, "unusable-answer"),
+    (None, "not-reached"),
+)
+
+
+async def test_why_a_witness_does_not_vouch_stands_in_the_metrics_until_it_does(scene: Scene) -> None:
+    """The worker that asks it is one of several, and an operator may ask any of them."""
+    for status, cause in CAUSES:
+        scene.witness.answers = _unreachable if status is None else _answer(status)
+        with pytest.raises((Refusal, httpx.ConnectError)):
+            await scene.submit()
+        assert _failing(scene) == {cause}
+    scene.witness.answers = None
+    await scene.world.sql("REVOKE SELECT ON audit_checkpoint FROM chamberlain_app")
+    with pytest.raises(Unavailable):
+        await scene.submit()
+    assert _failing(scene) == {"not-asked"}
+    await scene.world.sql("GRANT SELECT ON audit_checkpoint TO chamberlain_app")
+    await scene.submit()
+    assert _failing(scene) == set()
+
+
 async def test_a_silent_witness_is_told_of_and_holds_nothing_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_SECONDS", 0.0)
     scene.witness.answers = _unreachable
     with pytest.raises(httpx.ConnectError):
         await scene.submit()
-    with pytest.raises(ValueError, match=r"witness.test/1 has not vouched for what was signed \d+ s ago"):
+    with pytest.raises(ValueError, match=r"witness.test/1 has not vouched for what was signed \d+ s ago: the metric"):
         await scene.witnessing.told()
     before = await scene.act()
     assert await scene.act() > before
@@ -213,17 +250,25 @@ async def running(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await asyncio.gather(task, return_exceptions=True)
 
 
+def _named(scene: Scene) -> set[str]:
+    families = registry(scene.world.app.metrics).collect()
+    samples = [sample for family in families for sample in family.samples]
+    return {one.labels["witness"] for one in samples if one.name == "chamberlain_audit_witness_failing"}
+
+
 async def test_the_leader_alone_asks(running: Scene) -> None:
     async def asked() -> bool:
         return len(running.witness.asked) > 0 and running.counted("age_seconds") is not None
 
     await until(asked)
+    assert _named(running) == {"witness.test/1"}
     running.leader.leads = False
 
     async def quiet() -> bool:
         return running.counted("age_seconds") is None
 
     await until(quiet)
+    assert _named(running) == set(), "who leads no more says nothing of witnesses"
     count = len(running.witness.asked)
     await running.act()
     for _ in range(20):
