@@ -235,6 +235,77 @@ async def test_a_silent_witness_is_told_of_and_holds_nothing_up(scene: Scene, mo
     assert await scene.act() > before
 
 
+async def test_a_rollback_is_told_of_until_the_witness_vouches_again_whatever_it_answers_between(scene: Scene) -> None:
+    for status in (422, 500, 422):
+        scene.witness.answers = _answer(status)
+        with pytest.raises(Refusal):
+            await scene.submit()
+        with pytest.raises(ValueError, match=r"refuses: this log does not go on .* was rolled back, or forked"):
+            await scene.witnessing.told()
+    assert scene.counted("conflicts_total") == 1, "one alarm, however often it is asked"
+    scene.witness.answers = None
+    await scene.submit()
+    assert await scene.witnessing.told() == "1 vouch for the log"
+    await scene.act()
+    scene.witness.answers = _answer(422)
+    with pytest.raises(Refusal):
+        await scene.submit()
+    assert scene.counted("conflicts_total") == 2
+
+
+async def test_a_witness_that_never_ends_its_answer_is_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.01)
+            yield b"x"
+
+    scene.witness.answers = lambda: httpx.Response(200, content=drip())
+    async with asyncio.timeout(10):
+        with pytest.raises(TimeoutError):
+            await scene.submit()
+    assert _failing(scene) == {"not-reached"}
+
+
+async def test_a_witness_that_has_seen_another_size_each_time_is_not_asked_for_ever(scene: Scene) -> None:
+    await scene.submit()
+    sizes = iter([1, 2] * 3)
+    scene.witness.answers = lambda: httpx.Response(409, text=f"{next(sizes)}\n")
+    await scene.act()
+    with pytest.raises(Refusal, match="it says each time that it has seen another size"):
+        await scene.submit()
+    assert not scene.witnessing._standings[str(scene.witness.key)].conflict
+
+
+async def test_a_size_that_is_no_size_is_no_number_to_reckon_with(scene: Scene) -> None:
+    for nonsense in ("9" * 10_000, "-1", "1 2", "\N{ARABIC-INDIC DIGIT ONE}x"):
+        scene.witness.answers = _answer(409, nonsense)
+        with pytest.raises(Refusal, match="another log of"):
+            await scene.submit()
+
+
+async def test_a_proxy_for_other_machines_is_not_asked_for_a_witness_on_this_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = WitnessAddress(scene.witness.key, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        alone = Witnessing(scene.world.app.database, scene.leader, [address], scene.world.app.metrics)
+        with pytest.raises(Refusal, match="it does not know the log"):
+            await alone.submit(address)
+
+
 async def until(happens: Callable[[], Any]) -> None:
     async with asyncio.timeout(20):
         while not await happens():  # noqa: ASYNC110

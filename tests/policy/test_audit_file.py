@@ -101,6 +101,13 @@ def test_whatever_a_rule_says_only_reads_that_succeeded_go_unrecorded() -> None:
             assert left_out is (cell.optional and result == "succeeded")
 
 
+def test_what_is_optional_is_asked_of_the_vocabulary_and_not_of_the_action() -> None:
+    """Two actions can have one word, and what one of them makes mandatory is so for both."""
+    policy = AuditPolicy(VOCABULARY, (AuditRule(Level.NONE),))
+    assert policy.level(replace(UPDATE, optional=True), "succeeded", "rest") is Level.FULL
+    assert policy.level(replace(GET, optional=False), "succeeded", "rest") is Level.NONE
+
+
 def test_only_what_reads_is_optional_and_neither_the_log_nor_the_servers_own_work() -> None:
     optional = {str(cell) for cell in VOCABULARY if cell.optional}
     assert {"admin:user:get", "user:user:whoami", "domain:role_binding:search"} <= optional
