@@ -143,6 +143,7 @@ def test_what_the_server_does_by_itself_is_always_recorded() -> None:
         ("rules:\n  - {level: full\n", (3, 1, "audit-syntax")),
         ("redact:\n  - {entity: user, fields: [pasword], as: omit}\n", (2, 29, "audit-word")),
         ("redact:\n  - {entity: users, fields: [email], as: omit}\n", (2, 14, "audit-word")),
+        ("redact:\n  - {entity: project, fields: [email], as: omit}\n", (2, 32, "audit-word")),
         ("redact:\n  - {entity: user, fields: [email], as: mask}\n", (2, 41, "audit-word")),
         ("redact:\n  - {entity: user, fields: [email]}\n", (2, 5, "audit-syntax")),
         ("redact:\n  - {entity: [user, project], fields: [email], as: omit}\n", (2, 14, "audit-syntax")),
@@ -191,6 +192,7 @@ async def test_what_another_process_compiles_says_the_same() -> None:
     packed = unpack(pack(here), VOCABULARY)
     aside = await compile_elsewhere(source, VOCABULARY, timeout_s=60)
     assert here.audit == packed.audit == aside.audit != AuditPolicy(VOCABULARY)
+    assert {rule.line for one in (here, packed, aside) for rule in one.audit.rules} == {2}
     assert packed.audit.level(GET, "succeeded", "rest") is Level.METADATA
     assert packed.audit.redaction("user", "description") is Redaction.HASH
 
