@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, final
 
-from actions.vocabulary import Permission, Vocabulary
+from actions.vocabulary import Kind, Permission, Vocabulary
 
 SUCCEEDED = "succeeded"
-RESULTS = (SUCCEEDED, "denied", "undecided", "failed", "unknown", "pending")
+RESULTS = (SUCCEEDED, "denied", "undecided", "failed", "unknown", "broken-off", "pending")
 SURFACES = ("rest", "graphql", "internal")
 
 
@@ -35,7 +35,7 @@ class Redaction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditRule:
-    """One rule. Of what is None it names nothing, so it is about all."""
+    """One rule. Of what is None it names nothing, so it is about all. ``line`` is where its file has it."""
 
     level: Level
     operations: frozenset[str] | None = None
@@ -43,6 +43,13 @@ class AuditRule:
     scopes: frozenset[str] | None = None
     results: frozenset[str] | None = None
     surfaces: frozenset[str] | None = None
+    line: int = field(default=0, compare=False, kw_only=True)
+
+    def __str__(self) -> str:
+        """As it could be written in the file."""
+        named = zip(_KEYS, _words(self), strict=True)
+        said = [f"{key}: [{', '.join(sorted(words))}]" for key, words in named if words is not None]
+        return f"{{{', '.join([f'level: {self.level}', *said])}}}"
 
     def speaks_of(self, cell: Permission) -> bool:
         named = ((self.scopes, cell.scope), (self.entities, cell.entity), (self.operations, cell.operation))
@@ -75,6 +82,10 @@ class AuditPolicy:
         key = (cell, result, surface)
         return self._levels.get(key) or self._levels.setdefault(key, self._level(*key))
 
+    def deciding(self, cell: Permission, result: str, surface: str) -> AuditRule | None:
+        """The first rule that matches, which gives the level; None: it is recorded in full, as nothing is said."""
+        return next((rule for rule in self.rules if rule.matches(cell, result, surface)), None)
+
     def redaction(self, entity: str, name: str) -> Redaction | None:
         """What is said of a field; None: nothing is."""
         return self.redactions.get((entity, name))
@@ -82,7 +93,8 @@ class AuditPolicy:
     def told(self) -> list[Any]:
         """As JSON can say it, for another process."""
         rules = [
-            [rule.level, *(None if words is None else sorted(words) for words in _words(rule))] for rule in self.rules
+            [rule.level, rule.line, *(None if words is None else sorted(words) for words in _words(rule))]
+            for rule in self.rules
         ]
         return [rules, [[*key, said] for key, said in self.redactions.items()]]
 
@@ -93,21 +105,34 @@ class AuditPolicy:
         return cls(
             vocabulary,
             tuple(
-                AuditRule(Level(level), *(None if words is None else frozenset(words) for words in named))
-                for level, *named in rules
+                AuditRule(Level(level), *(None if words is None else frozenset(words) for words in named), line=line)
+                for level, line, *named in rules
             ),
             {(entity, name): Redaction(said) for entity, name, said in redactions},
         )
 
     def _level(self, cell: Permission, result: str, surface: str) -> Level:
-        for rule in self.rules:
-            if rule.matches(cell, result, surface):
-                known = next((known for known in self.vocabulary if known == cell), cell)
-                # No policy that says less is ever compiled; the log does not rest on that alone.
-                if known.full or (rule.level is Level.NONE and not (result == SUCCEEDED and known.optional)):
-                    return Level.FULL
-                return rule.level
-        return Level.FULL
+        rule = self.deciding(cell, result, surface)
+        if rule is None:
+            return Level.FULL
+        known = next((known for known in self.vocabulary if known == cell), cell)
+        # No policy that says less is ever compiled; the log does not rest on that alone.
+        if known.full or (rule.level is Level.NONE and not (result == SUCCEEDED and known.optional)):
+            return Level.FULL
+        return rule.level
+
+
+def fields_of(entity: str, vocabulary: Vocabulary) -> dict[str, Kind]:
+    """The fields of an entity that a policy may speak of, each as its strictest action has it."""
+    order, fields = list(Kind), dict[str, Kind]()
+    for cell in vocabulary:
+        if cell.entity == entity:
+            for name, kind in cell.fields:
+                fields[name] = max(kind, fields.get(name, kind), key=order.index)
+    return fields
+
+
+_KEYS = ("operations", "entities", "scopes", "results", "surfaces")
 
 
 def _words(rule: AuditRule) -> tuple[frozenset[str] | None, ...]:

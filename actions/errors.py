@@ -15,7 +15,7 @@ carries in ``detail`` may be read by the caller: no secret, no hint that somethi
     |- Invalid 422               readable, but a value is wrong; ``errors`` names the places
     |- TooManyRequests 429
     |- Internal 500
-    `- Unavailable 503           try later: AuditUnavailable, OutcomeUnknown
+    `- Unavailable 503           try later: AuditUnavailable, OutcomeUnknown, BrokenOff
 
 This module knows no policy, no HTTP library and no database.
 """
@@ -174,6 +174,18 @@ class OutcomeUnknown(Unavailable):
             "It is not known yet whether the change was made. Look for this action in the audit log.",
             extra={"action_id": action_id},
         )
+
+
+TOO_SLOW, STOPPING, LEFT_EARLY, TORN_OFF = "reader-too-slow", "stopping", "left-early", "torn-off"
+"""Why a stream broke off: its reader took too long to make room; the server stops; the reader left though there was
+more; the connection, or the process that read, came to its end."""
+
+
+class BrokenOff(Unavailable):
+    """A stream ended before its reader had all that was asked for, and by no fault of its own."""
+
+    def __init__(self, reason: str = TORN_OFF) -> None:
+        super().__init__("The stream broke off.", reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ record, the metrics and the log line are made from, so that they cannot tell dif
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,7 +17,17 @@ from uuid import UUID
 from actions.action import AnyAction, Decision, Lineage
 from actions.auditing import AuditPolicy
 from actions.batch import Mode, failing, placed
-from actions.errors import AuditUnavailable, ChamberlainError, Denied, Internal, OutcomeUnknown, Undecided
+from actions.errors import (
+    LEFT_EARLY,
+    AuditUnavailable,
+    BrokenOff,
+    ChamberlainError,
+    Denied,
+    Internal,
+    OutcomeUnknown,
+    Undecided,
+)
+from actions.streams import Progress
 from audit.log import LogUnavailable
 from audit.pulse import Pulse
 from audit.record import Phase
@@ -25,7 +35,8 @@ from audit.record import Phase
 
 class Result(StrEnum):
     """How an action ended. ``undecided``: deciding itself failed, so it was refused.
-    ``unknown``: the database did not say whether the change was made."""
+    ``unknown``: the database did not say whether the change was made. ``broken-off``: a stream's reader was not sent
+    all that was asked for."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -33,6 +44,7 @@ class Result(StrEnum):
     UNDECIDED = "undecided"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    BROKEN_OFF = "broken-off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,7 @@ _RESULTS: tuple[tuple[type[ChamberlainError], Result], ...] = (
     (Undecided, Result.UNDECIDED),
     (Denied, Result.DENIED),
     (OutcomeUnknown, Result.UNKNOWN),
+    (BrokenOff, Result.BROKEN_OFF),
     (ChamberlainError, Result.FAILED),
 )
 
@@ -227,23 +240,38 @@ class recordable:
 
 
 @asynccontextmanager
-async def until_closed(hooks: Sequence[Hook], opened: Outcome) -> AsyncIterator[Outcome]:
+async def until_closed(
+    hooks: Sequence[Hook], opened: Outcome, progress: Callable[[], Progress]
+) -> AsyncIterator[Outcome]:
     """The second account of a stream, from its opening to its end; the hooks are told once, however it ends.
 
-    A consumer that stops, hangs up or fails has had what it wanted. What the stream itself ends by, whoever sends it
-    notes in the outcome.
+    It has succeeded if its reader left and had all that was asked for. What the stream itself ends by, whoever sends it
+    notes in the outcome; whoever cuts it short raises ``BrokenOff``, or fails. An end that cannot be recorded is
+    raised, unless a reader that failed has an error of its own.
     """
     outcome = replace(opened, phase=Phase.CLOSED, result=Result.PENDING, recorded=False, stages={}, sent=0)
+    left: BaseException | None = None
     _announce(hooks, outcome)
     try:
         yield outcome
-    finally:
-        if outcome.result is Result.PENDING:
+    except BaseException as error:
+        left = error
+    come = progress()
+    if outcome.result is Result.PENDING:
+        if left is not None:
+            outcome.ended_by(left if isinstance(left, BrokenOff) else BrokenOff())
+        elif come.complete:
             outcome.succeeded()
-        ended_by = outcome.error
-        await asyncio.shield(_tell(hooks, outcome))
-    if outcome.error is not None and outcome.error is not ended_by:
-        raise outcome.error
+        else:
+            outcome.ended_by(BrokenOff(LEFT_EARLY))
+    if come.records is not None:
+        outcome.changes += (FieldChange("sent", None, {"records": come.records, "last": come.last}),)
+    ended_by = outcome.error
+    await asyncio.shield(_tell(hooks, outcome))
+    if outcome.error is not None and outcome.error is not ended_by and isinstance(left, ChamberlainError | None):
+        raise outcome.error from left
+    if left is not None:
+        raise left
 
 
 def _announce(hooks: Sequence[Hook], outcome: Outcome) -> None:

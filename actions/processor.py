@@ -33,10 +33,21 @@ from actions.authorization.index import PolicyIndex
 from actions.authorization.standing import Standing, decide_along
 from actions.batch import Batch, BatchItem, ChangeItem
 from actions.directory import Directory, implied_bindings
-from actions.errors import BadRequest, ChamberlainError, Denied, Fault, Invalid, NotFound, OutcomeUnknown, Undecided
+from actions.errors import (
+    BadRequest,
+    BrokenOff,
+    ChamberlainError,
+    Denied,
+    Fault,
+    Invalid,
+    NotFound,
+    OutcomeUnknown,
+    Undecided,
+)
 from actions.hooks import FieldChange, Hook, Outcome, PartOf, UsedThing, recordable, until_closed, wrapped
 from actions.repeated_names import refuse_repeated_names
 from actions.standard import Spec
+from actions.streams import Progress
 from actions.vocabulary import GET, Effect, In, Out, Permission, ScopeType
 from audit.pulse import Pulse
 from audit.record import Phase, new_id
@@ -79,6 +90,9 @@ class Follower(Protocol[Unit_contra]):
 
     async def wait(self) -> None:
         """Return when there may be something new. Nothing is held meanwhile. It may be cut short at any time."""
+
+    def progress(self) -> Progress:
+        """How far it has come with the parts that it has given out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +173,10 @@ class Processor(Generic[Unit]):
         by is a ``ChamberlainError``.
 
         One record tells that it was opened, before the block begins, and one that it was closed, however the block
-        ends. It is decided anew before each part, and at least once a second, whether it may go on; each part is read
-        in a unit of work of its own, and between two of them nothing is held. ``still_good`` is asked then, too: it
-        raises what the stream is to end by.
+        ends. A block that is left well has succeeded if its follower says that all has been given out; one that raises
+        has broken off, and may say by a ``BrokenOff`` how. It is decided anew before each part, and at least once a
+        second, whether it may go on; each part is read in a unit of work of its own, and between two of them nothing is
+        held. ``still_good`` is asked then, too: it raises what the stream is to end by.
         """
         request = cast(AnyAction, action)
         opening = asyncio.ensure_future(self._open_stream(request))
@@ -171,7 +186,7 @@ class Processor(Generic[Unit]):
             await asyncio.shield(self._close_unused(opening))  # it may be opened by now, or soon
             raise
         async with (
-            until_closed(self._hooks, opened) as outcome,
+            until_closed(self._hooks, opened, follower.progress) as outcome,
             aclosing(self._parts(request, follower, outcome, still_good)) as parts,
         ):
             yield cast(AsyncIterator[Out], parts)
@@ -198,9 +213,9 @@ class Processor(Generic[Unit]):
 
     async def _close_unused(self, opening: "asyncio.Future[tuple[Outcome, Follower[Unit]]]") -> None:
         with contextlib.suppress(ChamberlainError):
-            opened, _ = await opening
-            async with until_closed(self._hooks, opened):
-                pass
+            opened, follower = await opening
+            async with until_closed(self._hooks, opened, follower.progress):
+                raise BrokenOff
 
     async def _parts(
         self,

@@ -3,6 +3,7 @@
 No transport here: a surface makes events of it.
 """
 
+from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from pydantic import BaseModel, Field
@@ -12,6 +13,19 @@ from actions.model import Output
 Item = TypeVar("Item", bound=BaseModel)
 AFTER = "after"
 """The input field of a stream that says after which mark it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stream has come, for the record of its end.
+
+    ``records`` is how many records of the log its reader was sent, where that is what it sends; ``last`` the index of
+    the last of them. ``complete``: whoever leaves now has had all that was asked for; of what has no end, always.
+    """
+
+    complete: bool
+    records: int | None = None
+    last: int | None = None
 
 
 class Part(Output, Generic[Item]):

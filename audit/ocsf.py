@@ -79,6 +79,7 @@ _RESULTS = {
     "denied": (2, "Failure"),
     "failed": (2, "Failure"),
     "undecided": (2, "Failure"),
+    "broken-off": (2, "Failure"),
 }
 _SEVERITIES = {1: "Informational", 2: "Low", 3: "Medium"}
 
@@ -279,7 +280,7 @@ def _controlled(told: Told) -> dict[str, Any]:
 def _severity(told: Told) -> int:
     if told["result"] in ("undecided", "unknown") and told["phase"] != Phase.OPENED:
         return 3
-    return 2 if told["result"] in ("denied", "failed") else 1
+    return 2 if told["result"] in ("denied", "failed", "broken-off") else 1
 
 
 def _lying_in(told: Told, side: str, kind: str) -> str | None:

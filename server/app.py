@@ -52,6 +52,8 @@ from server.http.paths import Paths
 from server.keyring import HASHES, KeyRing
 from server.login_throttle import LoginThrottle
 from server.monitoring import Monitoring
+from server.partition_watch import PartitionsWanting, PartitionWatch
+from server.partition_watch import tell as tell_of_partitions
 from server.passwords import Passwords
 from server.policy import ActivePolicy
 from server.policy_folder import FolderNote, FolderWatch
@@ -60,7 +62,7 @@ from server.repositories.audit_keys import signers
 from server.repositories.channel import Channel
 from server.repositories.database import Database
 from server.repositories.directory import CachedDirectory, StoredCredential
-from server.repositories.partitions import Partitions, partitions
+from server.repositories.partitions import Partitions
 from server.repositories.policies import active_digest
 from server.repositories.public_tree import PublicTree
 from server.repositories.subject_keys import SubjectKeys
@@ -159,6 +161,7 @@ class Application:
             memory, poll = FolderMemory(settings.data_dir), settings.policy_poll_seconds
             watch = FolderWatch(settings.policy_dir, self.policy, self.publish, self.metrics, poll, memory)
             works += [watch.run(), TreeWatch(self.database, self.metrics).run()]
+            works.append(PartitionWatch(self.database, self.metrics).run())
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield sweeper
@@ -357,15 +360,12 @@ def _health(app: Application, draining: asyncio.Event) -> Health:
         return f"heard {app.channel.age():.1f} s ago"
 
     async def log_partitions() -> str:
-        now = datetime.now(UTC)
         try:
-            found = await partitions(app.database)
+            return await tell_of_partitions(app.database)
+        except PartitionsWanting as error:
+            raise Unready(str(error)) from error
         except ChamberlainError as error:
             raise Unready(error.detail) from error
-        if not any(one.has(now) for one in found):
-            raise Unready("the audit log has no partition for the present month: restart the server to make it")
-        ahead = sum(one.since is not None and one.since > now for one in found)
-        return f"this month's, and those of {ahead} months ahead"
 
     async def folder() -> str:
         try:

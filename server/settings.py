@@ -6,7 +6,7 @@ The environment wins. A setting that is unknown or out of range stops the start 
 import os
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -27,11 +27,21 @@ _CLIENT_VARIABLES = frozenset({"CHAMBERLAIN_ENDPOINT", "CHAMBERLAIN_ACCESS_KEY",
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+_TOLD = ("host", "port", "dbname", "user", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
+_HOW_TO_CONNECT = {
+    *_TOLD,
+    *("database", "password", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version"),
+    *("target_session_attrs", "krbsrvname", "gsslib", "service"),
+}
+"""What the driver takes for itself; all else it hands to PostgreSQL as a setting of the session."""
+
+
 def _database_url(url: SecretStr) -> SecretStr:
     """Refused here, where nothing of it is repeated: further in, a driver's complaint would quote it."""
     try:
         parts = urlsplit(url.get_secret_value())
         usable = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+        said = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))}
     except ValueError:
         usable = False
     if not usable:
@@ -39,6 +49,8 @@ def _database_url(url: SecretStr) -> SecretStr:
             "must look like postgresql://user:password@host:port/database, what is special in the password "
             "percent-encoded"
         )
+    if not said <= _HOW_TO_CONNECT:  # to the driver it would be a setting of PostgreSQL's: synchronous_commit=off, say
+        raise ValueError(f"may say after the question mark how to connect, and nothing else: {', '.join(_TOLD)}")
     return url
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Protocol
 
 import httpx
@@ -36,17 +37,34 @@ _LONGEST_ANSWER = 64 * 1024
 _ATTEMPTS = 3
 
 
-class Refusal(Exception):
-    """A witness did not cosign. ``conflict``: because of what it has seen of this log before."""
+class Cause(StrEnum):
+    """Why a witness does not vouch for the log, as the metrics have it. ``conflict``: because of what it has seen of
+    this log before. ``not-asked``: something of ours went wrong before it was."""
 
-    def __init__(self, told: str, *, conflict: bool = False) -> None:
+    CONFLICT = "conflict"
+    UNKNOWN_KEY = "unknown-key"
+    UNKNOWN_LOG = "unknown-log"
+    UNUSABLE_ANSWER = "unusable-answer"
+    NOT_REACHED = "not-reached"
+    NOT_ASKED = "not-asked"
+
+
+class Refusal(Exception):
+    """A witness did not cosign."""
+
+    def __init__(self, told: str, cause: Cause = Cause.UNUSABLE_ANSWER) -> None:
         super().__init__(told)
-        self.conflict = conflict
+        self.cause = cause
+
+    @property
+    def conflict(self) -> bool:
+        return self.cause is Cause.CONFLICT
 
 
 class WitnessMeter(Protocol):
     def audit_witnessed(self, witness: str, age: float) -> None: ...
     def audit_witness_conflict(self, witness: str) -> None: ...
+    def audit_witness_failing(self, witness: str, cause: str, failing: bool) -> None: ...
     def audit_unwitnessed(self) -> None: ...
 
 
@@ -107,7 +125,19 @@ class Witnessing:
 
     async def submit(self, witness: WitnessAddress) -> None:
         """Ask a witness about the newest checkpoint, unless it was just asked. Raises ``Refusal``, or what else goes
-        wrong."""
+        wrong; the metrics tell why, which every worker's scrape shows, and not only the leader's ``/readyz``."""
+        try:
+            await self._submit(witness)
+        except Exception as error:
+            self._tell(witness, _cause(error))
+            raise
+        self._tell(witness, None)
+
+    def _tell(self, witness: WitnessAddress, why: Cause | None) -> None:
+        for cause in Cause:
+            self.meter.audit_witness_failing(witness.key.name, cause, cause is why)
+
+    async def _submit(self, witness: WitnessAddress) -> None:
         now = asyncio.get_running_loop().time()
         standing = self._standings.setdefault(str(witness.key), _Standing())
         newest = await latest_checkpoint(self.database.fetch)
@@ -140,9 +170,9 @@ class Witnessing:
             seen = int(told) if told.strip().isdecimal() and len(told) < 20 else -1
             newest = await latest_checkpoint(self.database.fetch) or newest
             if seen > newest.size:
-                raise Refusal(f"it has seen {seen} records, and this log has {newest.size}", conflict=True)
+                raise Refusal(f"it has seen {seen} records, and this log has {newest.size}", Cause.CONFLICT)
             if seen in (-1, old):
-                raise Refusal(f"it has seen another log of {old} records", conflict=True)
+                raise Refusal(f"it has seen another log of {old} records", Cause.CONFLICT)
             old = seen  # it has forgotten nothing: we did not know, or somebody else asked it meanwhile
         raise Refusal("it says each time that it has seen another size")
 
@@ -171,20 +201,29 @@ class Witnessing:
             if standing is not None and standing.conflict is not None:
                 faults.append(f"{witness.key.name} refuses: {standing.conflict}. The log was rolled back, or forked")
             elif waits > SILENT_SECONDS:
-                faults.append(f"{witness.key.name} has not vouched for what was signed {waits:.0f} s ago")
+                faults.append(
+                    f"{witness.key.name} has not vouched for what was signed {waits:.0f} s ago: the metric "
+                    "chamberlain_audit_witness_failing says why"
+                )
         if faults:
             raise ValueError("; ".join(faults))
         return f"{len(self.witnesses)} vouch for the log"
 
 
+def _cause(error: Exception) -> Cause:
+    if isinstance(error, Refusal):
+        return error.cause
+    return Cause.NOT_REACHED if isinstance(error, httpx.HTTPError | TimeoutError) else Cause.NOT_ASKED
+
+
 def _refusal(status: int, old: int, told: str) -> Refusal:
     match status:
         case 403:
-            return Refusal("it does not know the key that signs the log")
+            return Refusal("it does not know the key that signs the log", Cause.UNKNOWN_KEY)
         case 404:
-            return Refusal("it does not know the log")
+            return Refusal("it does not know the log", Cause.UNKNOWN_LOG)
         case 422:
-            return Refusal(f"this log does not go on from the {old} records that it has seen", conflict=True)
+            return Refusal(f"this log does not go on from the {old} records that it has seen", Cause.CONFLICT)
         case _:
             return Refusal(f"it answers {status}")
 

@@ -13,6 +13,9 @@ from audit.checkpoint import Checkpoint
 from audit.note import Kind, Note, Signer
 from audit.redaction import unseal
 from server.cli.output import ExportFormat, Refused
+from server.repositories.audit_export import AuditExportRepository
+from server.repositories.database import Row
+from server.repositories.unit import Unit
 from server.services import audit_export
 from tests.exports import EXPORT_SPEC, OPERATOR, export, numbering, verified
 from tests.test_audit_records import key_of
@@ -162,8 +165,35 @@ async def test_an_export_is_recorded_when_it_begins_and_when_it_ends_with_what_w
     question = {"field": "question", "old": None, "new": {"first": 2, "end": 5, "sealed": True}}
     assert (opened["phase"], opened["changes"]) == ("opened", [question])
     spanned = {"field": "range", "old": None, "new": {"first": 2, "end": 5}}
-    assert (closed["phase"], closed["changes"], closed["result"]) == ("closed", [question, spanned], "succeeded")
+    sent = {"field": "sent", "old": None, "new": {"records": 3, "last": 4}}
+    assert (closed["phase"], closed["changes"], closed["result"]) == ("closed", [question, spanned, sent], "succeeded")
     assert opened["principal"]["name"] == OPERATOR
+
+
+async def test_who_left_an_export_before_its_last_part_is_told_from_who_had_all_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AuditExportRepository, "entries", _two_at_a_time)
+    await act(world, 5)
+    await world.app.sequencer.catch_up()
+    for parts, result, sent in (
+        (0, "broken-off", {"records": 0, "last": None}),
+        (1, "broken-off", {"records": 2, "last": 2}),
+        (2, "succeeded", {"records": 4, "last": 4}),
+    ):
+        async with world.app.following(EXPORT_SPEC, OPERATOR, {"first": 1, "end": 5}) as coming:
+            for _ in range(parts):
+                await anext(coming)
+        closed = (await world.records(EXPORT_SPEC.name))[-1]
+        assert (closed["result"], closed["changes"][-1]["new"]) == (result, sent)
+        assert closed.get("error", {}).get("reason") == (None if result == "succeeded" else "left-early")
+
+
+_entries = AuditExportRepository.entries
+
+
+async def _two_at_a_time(repository: AuditExportRepository, unit: Unit, first: int) -> list[Row]:
+    return (await _entries(repository, unit, first))[:2]
 
 
 async def test_an_auditor_may_export_and_others_may_not(world: World) -> None:

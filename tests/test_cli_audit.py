@@ -131,6 +131,8 @@ async def test_where_no_server_runs_whoever_follows_on_the_machine_numbers_the_l
     with suppress(asyncio.CancelledError):
         await task
     assert await world.sql("SELECT FROM audit_leaf") != []
+    opened, closed = await world.records("admin_tail_audit_record")
+    assert (opened["phase"], closed["phase"], closed["result"]) == ("opened", "closed", "succeeded")
 
 
 def test_who_may_not_watch_is_told_so(server: Installation, lou: str) -> None:

@@ -58,6 +58,7 @@ async def _comes(ask: Callable[[], Awaitable[object]], expected: object) -> None
 
 UPDATES = {"action": {"equals": "admin_update_user"}}
 OPEN, RUN = ("opened", "pending"), [("opened", "pending"), ("closed", "succeeded")]
+BROKEN = [OPEN, ("closed", "broken-off")]
 
 
 # -- what it shows --
@@ -93,6 +94,9 @@ async def test_whoever_comes_back_goes_on_after_what_was_read_last(numbered: Wor
     ):
         async with again as stream:
             assert [one.data["id"] for one in await stream.things(3)] == [changed[1], *missed]
+        *_, opened, _ = await numbered.records("admin_watch_audit_record")
+        asked = {"field": "question", "new": {"after": int(first.id or "")}, "old": None}
+        assert asked in opened["changes"], "what a reader says it has had is recorded"
     async with listen(numbered.olga, WATCH, after="-1") as stream:
         assert [one.id for one in await stream.things(5)] == ["0", "1", "2", "3", "4"]
 
@@ -200,14 +204,30 @@ async def test_a_client_that_hangs_up_has_had_its_stream_which_is_counted_once(n
     assert await _told(numbered) == RUN
     assert _requests(numbered) == 1
     assert _counted(numbered, "chamberlain_event_streams") == 0
-    assert (await numbered.records("admin_watch_audit_record"))[-1]["stream"] == {"parts": 1}
+    closed = await _closed(numbered)
+    assert closed["stream"] == {"parts": 1}
+    assert "error" not in closed
+
+
+async def _closed(world: World) -> Any:
+    return (await world.records("admin_watch_audit_record"))[-1]
+
+
+async def test_how_much_of_the_log_a_reader_was_sent_is_recorded(numbered: World) -> None:
+    async with listen(numbered.olga, WATCH, filter=UPDATES) as stream:
+        await stream.read()
+        await _changed(numbered, 3)
+        last = int((await stream.things(3))[-1].id or "")
+    sent = {"field": "sent", "new": {"records": 3, "last": last}, "old": None}
+    assert sent in (await _closed(numbered))["changes"]
 
 
 async def test_a_stream_that_is_torn_off_is_closed_all_the_same(numbered: World) -> None:
     async with listen(numbered.olga, WATCH) as stream:
         await stream.read()
         await stream.killed()
-        await _comes(lambda: _told(numbered), RUN)
+        await _comes(lambda: _told(numbered), BROKEN)
+    assert (await _closed(numbered))["error"]["reason"] == "torn-off"
     assert _requests(numbered) == 1
 
 
@@ -219,7 +239,8 @@ async def test_a_server_that_stops_ends_its_streams_and_opens_none(numbered: Wor
         draining.set()
         [end] = await stream.rest()
         assert (end.name, end.data) == ("end", {"reason": "stopping"})
-    assert await _told(numbered) == RUN
+    assert await _told(numbered) == BROKEN
+    assert (await _closed(numbered))["error"]["reason"] == "stopping"
     async with listen(caller, WATCH) as refused:
         problem = await refused.problem()
         assert (refused.status, problem["code"]) == (503, "audit-record-watch-stopping")
@@ -284,7 +305,8 @@ async def test_a_reader_that_takes_nothing_is_cut_off(numbered: World, monkeypat
         stream.reads.clear()
         await _changed(numbered)
         await _comes(lambda: _value(stream.aborted), True)
-        await _comes(lambda: _told(numbered), RUN)
+        await _comes(lambda: _told(numbered), BROKEN)
+    assert (await _closed(numbered))["error"]["reason"] == "reader-too-slow"
 
 
 async def _value(value: object) -> object:

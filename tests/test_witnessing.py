@@ -10,6 +10,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from actions.errors import Unavailable
 from audit import verify
 from audit.note import Kind, Signer, Verifier
 from server import witnessing as module
@@ -187,15 +188,122 @@ async def test_what_a_witness_answers_is_believed_only_as_far_as_it_proves(scene
     assert await scene.witnessing.told() == "1 vouch for the log"
 
 
+def _failing(scene: Scene) -> set[str]:
+    """The causes that the metrics name, which one of any worker's answers."""
+    return {
+        sample.labels["cause"]
+        for family in registry(scene.world.app.metrics).collect()
+        for sample in family.samples
+        if sample.name == "chamberlain_audit_witness_failing" and sample.value == 1
+    }
+
+
+CAUSES = (
+    (403, "unknown-key"),
+    (404, "unknown-log"),
+    (422, "conflict"),
+    (500, "unusable-answer"),
+    (None, "not-reached"),
+)
+
+
+async def test_why_a_witness_does_not_vouch_stands_in_the_metrics_until_it_does(scene: Scene) -> None:
+    """The worker that asks it is one of several, and an operator may ask any of them."""
+    for status, cause in CAUSES:
+        scene.witness.answers = _unreachable if status is None else _answer(status)
+        with pytest.raises((Refusal, httpx.ConnectError)):
+            await scene.submit()
+        assert _failing(scene) == {cause}
+    scene.witness.answers = None
+    await scene.world.sql("REVOKE SELECT ON audit_checkpoint FROM chamberlain_app")
+    with pytest.raises(Unavailable):
+        await scene.submit()
+    assert _failing(scene) == {"not-asked"}
+    await scene.world.sql("GRANT SELECT ON audit_checkpoint TO chamberlain_app")
+    await scene.submit()
+    assert _failing(scene) == set()
+
+
 async def test_a_silent_witness_is_told_of_and_holds_nothing_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_SECONDS", 0.0)
     scene.witness.answers = _unreachable
     with pytest.raises(httpx.ConnectError):
         await scene.submit()
-    with pytest.raises(ValueError, match=r"witness.test/1 has not vouched for what was signed \d+ s ago"):
+    with pytest.raises(ValueError, match=r"witness.test/1 has not vouched for what was signed \d+ s ago: the metric"):
         await scene.witnessing.told()
     before = await scene.act()
     assert await scene.act() > before
+
+
+async def test_a_rollback_is_told_of_until_the_witness_vouches_again_whatever_it_answers_between(scene: Scene) -> None:
+    for status in (422, 500, 422):
+        scene.witness.answers = _answer(status)
+        with pytest.raises(Refusal):
+            await scene.submit()
+        with pytest.raises(ValueError, match=r"refuses: this log does not go on .* was rolled back, or forked"):
+            await scene.witnessing.told()
+    assert scene.counted("conflicts_total") == 1, "one alarm, however often it is asked"
+    scene.witness.answers = None
+    await scene.submit()
+    assert await scene.witnessing.told() == "1 vouch for the log"
+    await scene.act()
+    scene.witness.answers = _answer(422)
+    with pytest.raises(Refusal):
+        await scene.submit()
+    assert scene.counted("conflicts_total") == 2
+
+
+async def test_a_witness_that_never_ends_its_answer_is_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.01)
+            yield b"x"
+
+    scene.witness.answers = lambda: httpx.Response(200, content=drip())
+    async with asyncio.timeout(10):
+        with pytest.raises(TimeoutError):
+            await scene.submit()
+    assert _failing(scene) == {"not-reached"}
+
+
+async def test_a_witness_that_has_seen_another_size_each_time_is_not_asked_for_ever(scene: Scene) -> None:
+    await scene.submit()
+    sizes = iter([1, 2] * 3)
+    scene.witness.answers = lambda: httpx.Response(409, text=f"{next(sizes)}\n")
+    await scene.act()
+    with pytest.raises(Refusal, match="it says each time that it has seen another size"):
+        await scene.submit()
+    assert not scene.witnessing._standings[str(scene.witness.key)].conflict
+
+
+async def test_a_size_that_is_no_size_is_no_number_to_reckon_with(scene: Scene) -> None:
+    for nonsense in ("9" * 10_000, "-1", "1 2", "\N{ARABIC-INDIC DIGIT ONE}x"):
+        scene.witness.answers = _answer(409, nonsense)
+        with pytest.raises(Refusal, match="another log of"):
+            await scene.submit()
+
+
+async def test_a_proxy_for_other_machines_is_not_asked_for_a_witness_on_this_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = WitnessAddress(scene.witness.key, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        alone = Witnessing(scene.world.app.database, scene.leader, [address], scene.world.app.metrics)
+        with pytest.raises(Refusal, match="it does not know the log"):
+            await alone.submit(address)
 
 
 async def until(happens: Callable[[], Any]) -> None:
@@ -213,17 +321,25 @@ async def running(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await asyncio.gather(task, return_exceptions=True)
 
 
+def _named(scene: Scene) -> set[str]:
+    families = registry(scene.world.app.metrics).collect()
+    samples = [sample for family in families for sample in family.samples]
+    return {one.labels["witness"] for one in samples if one.name == "chamberlain_audit_witness_failing"}
+
+
 async def test_the_leader_alone_asks(running: Scene) -> None:
     async def asked() -> bool:
         return len(running.witness.asked) > 0 and running.counted("age_seconds") is not None
 
     await until(asked)
+    assert _named(running) == {"witness.test/1"}
     running.leader.leads = False
 
     async def quiet() -> bool:
         return running.counted("age_seconds") is None
 
     await until(quiet)
+    assert _named(running) == set(), "who leads no more says nothing of witnesses"
     count = len(running.witness.asked)
     await running.act()
     for _ in range(20):

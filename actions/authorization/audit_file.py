@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import yaml
 
-from actions.auditing import RESULTS, SUCCEEDED, SURFACES, AuditPolicy, AuditRule, Level, Redaction
+from actions.auditing import RESULTS, SUCCEEDED, SURFACES, AuditPolicy, AuditRule, Level, Redaction, fields_of
 from actions.authorization.linting.of_audit import (
     AUDIT_MANDATORY,
     AUDIT_SECRET,
@@ -113,7 +113,7 @@ class _Reader(YamlReader):
         }
         if level is None or len(self.findings) > before:
             return None
-        rule = AuditRule(level, **named)
+        rule = AuditRule(level, **named, line=item.start_mark.line + 1)
         self._hold_to_the_law(item, rule)
         self._reached(item, rule)
         return rule
@@ -166,7 +166,7 @@ class _Reader(YamlReader):
         [entity] = entities
         if redaction is None or not self.known(entity, "entity", self._entities):
             return
-        fields = self._fields(entity.value)
+        fields = fields_of(entity.value, self._vocabulary)
         governs = any(cell.full for cell in self._vocabulary if cell.entity == entity.value)
         forbidden = _FORBIDDEN_OF_WHAT_GOVERNS if governs else _FORBIDDEN
         for word in self.words(given["fields"]):
@@ -179,15 +179,6 @@ class _Reader(YamlReader):
                 self.refuse(word, f"'{word.value}' {why}", f"Use: {' or '.join(allowed)}.", AUDIT_SECRET)
             else:
                 found[entity.value, word.value] = redaction
-
-    def _fields(self, entity: str) -> Mapping[str, Kind]:
-        """The fields of an entity, each as its strictest action has it."""
-        order, fields = list(Kind), dict[str, Kind]()
-        for cell in self._vocabulary:
-            if cell.entity == entity:
-                for name, kind in cell.fields:
-                    fields[name] = max(kind, fields.get(name, kind), key=order.index)
-        return fields
 
     def _one(self, node: yaml.Node, kind: str, words: type[WordT]) -> WordT | None:
         known = [word.value for word in words]

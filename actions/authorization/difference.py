@@ -20,6 +20,7 @@ from actions.authorization.difference_answer import (
     PolicyDifference,
     RoleDifference,
 )
+from actions.authorization.difference_recording import recording_difference
 from actions.authorization.index import PolicyIndex
 from actions.authorization.rules import ALLOW, DENY, RULE_FILES, Cells, Role, RoleLink, Rule, ancestors
 from actions.vocabulary import Permission, ScopeType
@@ -63,6 +64,7 @@ def difference(old: PolicyIndex, new: PolicyIndex) -> PolicyDifference:
         role_count=len(roles),
         idle=idle,
         idle_count=len(idle),
+        recording=recording_difference(old.audit, new.audit, new.vocabulary),
     )
 
 

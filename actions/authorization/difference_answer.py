@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from actions.auditing import Level, Redaction
 from actions.authorization.answers import Cell, PolicyLine, Verdict
 from actions.model import Output
 from actions.vocabulary import ScopeType
@@ -95,6 +96,65 @@ class RoleDifference(Output):
         return not set(self.before) <= set(self.after)
 
 
+class RecordingChange(Output):
+    """Some actions that would be recorded at another level than before, because of one rule of the audit policy."""
+
+    cause: DifferenceCause = Field(
+        description="The rule that decides; or the one that did, where none speaks of it now."
+    )
+    before: Level
+    after: Level
+    results: list[str] = Field(description="How the actions ended that this is about.")
+    surfaces: list[str] = Field(description="What they came by.")
+    cells: list[Cell]
+    cell_count: int
+
+    @property
+    def loosens(self) -> bool:
+        """Whether less is recorded by it."""
+        return _LEVELS.index(self.after) < _LEVELS.index(self.before)
+
+
+class RedactionChange(Output):
+    """A field of which something else would be recorded than before."""
+
+    entity: str
+    field: str
+    before: Redaction
+    after: Redaction
+
+    @property
+    def loosens(self) -> bool:
+        """Whether less is recorded by it."""
+        return _REDACTIONS.index(self.after) < _REDACTIONS.index(self.before)
+
+
+class RecordingDifference(Output):
+    """What changes in how much is recorded: whatever the audit policy says, and whatever it is silent about."""
+
+    less: int = Field(default=0, description="Cells of which, in some outcome, less would be recorded.")
+    more: int = Field(default=0, description="Cells of which, in some outcome, more would be recorded.")
+    fields_less: int = Field(default=0, description="Fields of which less would be recorded.")
+    fields_more: int = Field(default=0, description="Fields of which more would be recorded.")
+    changes: list[RecordingChange] = Field(default_factory=list)
+    change_count: int = 0
+    redactions: list[RedactionChange] = Field(default_factory=list)
+    redaction_count: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return self.change_count == self.redaction_count == 0
+
+    @property
+    def loosens(self) -> bool:
+        """Whether anything would leave less behind in the log than before."""
+        return bool(self.less or self.fields_less)
+
+
+_LEVELS = [*Level]
+_REDACTIONS = [*Redaction]
+
+
 class DifferenceUsers(Output):
     """Whoever may do something, somewhere, that they might not before; and whoever may not any longer."""
 
@@ -123,6 +183,7 @@ class PolicyDifference(Output):
     role_count: int
     idle: list[DifferenceCause] = Field(description="Lines that only one version has, and that change no cell.")
     idle_count: int
+    recording: RecordingDifference = Field(description="What would be recorded otherwise.")
     users: DifferenceUsers | None = Field(
         default=None, description="Null: the users were not looked at, for want of a database or of the right to see."
     )
@@ -130,13 +191,16 @@ class PolicyDifference(Output):
 
     @property
     def is_empty(self) -> bool:
-        """Whether every decision is the same, and every role may be held where it could be."""
-        return self.group_count == self.role_count == 0
+        """Whether every decision is the same, every role may be held where it could be, and all is recorded as it
+        was."""
+        return self.group_count == self.role_count == 0 and self.recording.is_empty
 
     @property
     def widens(self) -> bool:
-        """Whether anybody may do more, or may come to hold a role in a place where nobody could."""
-        return bool(self.totals.gained or self.totals.unbarred) or any(role.widens for role in self.roles)
+        """Whether anybody may do more, or may come to hold a role in a place where nobody could; or may do something
+        that leaves less in the log."""
+        more = bool(self.totals.gained or self.totals.unbarred) or self.recording.loosens
+        return more or any(role.widens for role in self.roles)
 
     @property
     def narrows(self) -> bool:
@@ -144,10 +208,11 @@ class PolicyDifference(Output):
 
 
 def bounded(found: PolicyDifference, *, groups: int, parts: int) -> PolicyDifference:
-    """At most so many groups, and so many roles and cells in them together; the rest is only counted."""
+    """At most so many groups, and so many roles and cells in them together; the rest is only counted. What is recorded
+    less goes before all else."""
+    recording, left = _bounded(found.recording, groups, parts)
     kept: list[DifferenceGroup] = []
-    left = parts
-    for group in found.groups[:groups]:
+    for group in found.groups[:groups] if left else ():
         effects = []
         for effect in group.effects:
             roles = effect.roles[:left]
@@ -157,6 +222,18 @@ def bounded(found: PolicyDifference, *, groups: int, parts: int) -> PolicyDiffer
         kept.append(group.model_copy(update={"effects": effects}))
         if left == 0:
             break
-    shown = {"groups": kept, "roles": found.roles[:groups], "idle": found.idle[:groups]}
+    shown = {"groups": kept, "roles": found.roles[:groups], "idle": found.idle[:groups], "recording": recording}
     cut = found.model_copy(update=shown)
     return cut if cut == found else cut.model_copy(update={"truncated": True})
+
+
+def _bounded(found: RecordingDifference, groups: int, parts: int) -> tuple[RecordingDifference, int]:
+    """The same for what is recorded, and how many parts are left then."""
+    kept: list[RecordingChange] = []
+    for change in found.changes[:groups]:
+        cells = change.cells[:parts]
+        parts -= len(cells)
+        kept.append(change.model_copy(update={"cells": cells}))
+        if parts == 0:
+            break
+    return found.model_copy(update={"changes": kept, "redactions": found.redactions[:groups]}), parts

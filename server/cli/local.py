@@ -46,7 +46,7 @@ async def tail(settings: Settings, count: int) -> Tailed:
 
 async def follow(settings: Settings, count: int, show: Callable[[Tailed], None]) -> None:
     """The same, and then every further record once it is numbered, until cancelled. It is recorded when it begins and
-    ends. Where no server numbers the log, this process does."""
+    ends. Where no server numbers the log, this process does. Being cancelled is how one leaves it."""
 
     def never_enough(part: Tailed) -> bool:
         show(part)
@@ -62,10 +62,16 @@ async def stream(settings: Settings, spec: Spec, given: Mapping[str, object], is
         async with AsyncExitStack() as stack:
             for work in (app.policy.follow(app.channel), app.sequencer.run()):
                 stack.callback(asyncio.create_task(work).cancel)
-            parts = await stack.enter_async_context(app.following(spec, OPERATOR, given, account()))
-            async for part in parts:
-                if is_enough(part):
-                    return
+            interrupted: asyncio.CancelledError | None = None
+            async with app.following(spec, OPERATOR, given, account()) as parts:
+                try:
+                    async for part in parts:
+                        if is_enough(part):
+                            return
+                except asyncio.CancelledError as error:
+                    interrupted = error  # the reader leaves: whether it had all that it asked for, the stream knows
+            if interrupted is not None:
+                raise interrupted
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from actions.action import AnyAction
-from actions.errors import ChamberlainError, TooManyRequests, Unavailable
+from actions.errors import STOPPING, TOO_SLOW, BrokenOff, ChamberlainError, TooManyRequests, Unavailable
 from actions.streams import Part
 from server.http.exchange import ABORT, Exchange
 from server.http.metrics import Metrics
@@ -47,8 +47,11 @@ class Follows(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[Any]]: ...
 
 
-class _TooSlow(Exception):
+class _TooSlow(BrokenOff):
     """The reader does not take what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(TOO_SLOW)
 
 
 class EventStreams:
@@ -80,7 +83,7 @@ class EventStreams:
 
     def _refusal(self, who: str) -> ChamberlainError | None:
         if self._draining.is_set():
-            return Unavailable("The server is stopping.", reason="stopping")
+            return Unavailable("The server is stopping.", reason=STOPPING)
         if self._open[who] >= MOST_STREAMS:
             return TooManyRequests(f"You have {MOST_STREAMS} streams open here.", reason="too-many-streams")
         return None
@@ -106,7 +109,13 @@ class _Stream:
                     await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
                     begun = True
                     await self._pass_on(parts, {self._hung_up, stopping})
-                last = b"" if self._hung_up.done() else _event("end", {"reason": "stopping"})
+                    if not self._hung_up.done():
+                        raise BrokenOff(STOPPING)
+                last = b""
+            except _TooSlow:
+                raise
+            except BrokenOff as broken:
+                last = _event("end", {"reason": broken.reason})
             except ChamberlainError as error:
                 if not begun:
                     raise

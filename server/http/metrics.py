@@ -273,6 +273,23 @@ class Metrics:
             "Times that a witness began to refuse because the log did not go on from what it had seen.",
             "witness",
         )
+        self._witness_failing = self._gauge(
+            "audit_witness_failing",
+            "1 where a witness does not vouch for the log, by why, told by the worker that asks it; 0 for all else.",
+            "witness",
+            "cause",
+            rule="max",
+        )
+        self._partitions_ahead = self._gauge(
+            "audit_partitions_ahead",
+            "Months to come, without a gap, that the audit log has partitions for; -1 if the present one has none.",
+            rule="min",
+        )
+        self._astray = self._gauge(
+            "audit_default_partition_records",
+            "Audit records that lie in no month's partition, and are moved at the next start; counted to 10,000.",
+            rule="max",
+        )
         self._batch = self._histogram("audit_batch_size", "Audit records in one batch.", BATCHES)
         self._queue = self._gauge("audit_queue_depth", "Audit records that wait for their batch, summed over workers.")
         self._accounts = self._counter(
@@ -389,9 +406,19 @@ class Metrics:
         """A witness began to refuse because of what it had seen of this log before."""
         self._witness_conflicts(witness).inc()
 
+    def audit_witness_failing(self, witness: str, cause: str, failing: bool) -> None:
+        """Whether a witness does not vouch for the log because of ``cause``, one of a few words."""
+        self._witness_failing(witness, cause).set(failing)
+
     def audit_unwitnessed(self) -> None:
         """This worker asks witnesses no more; another does."""
         self._witness_age.clear()
+        self._witness_failing.clear()
+
+    def audit_partitioned(self, ahead: int, astray: int) -> None:
+        """For how many months to come the log has partitions, and how many records lie in none of a month."""
+        self._partitions_ahead().set(ahead)
+        self._astray().set(astray)
 
     def owed(self, count: int = 1) -> None:
         """``count`` records are owed: an action has begun, or credentials have failed."""

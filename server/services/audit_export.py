@@ -12,7 +12,7 @@ from actions.errors import Conflict, Fault, Invalid, Unavailable
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
-from actions.streams import Part
+from actions.streams import Part, Progress
 from server.repositories.audit_export import AuditExportRepository, Moment
 from server.repositories.database import WRITE_SECONDS
 from server.repositories.unit import Unit
@@ -73,6 +73,9 @@ class Export:
 
     async def wait(self) -> None:
         await (asyncio.sleep(POLL_SECONDS) if self._leaves is None else self._leaves.wait())
+
+    def progress(self) -> Progress:
+        return Progress(False, 0) if self._leaves is None else self._leaves.progress()
 
     async def _range(self, unit: Unit) -> range | None:
         """The range that is meant; None while it has to be waited for. Raises ``Invalid`` if there is none."""

@@ -12,7 +12,7 @@ import orjson
 from actions.entities.audit_record import AuditRecord, Tailed
 from actions.errors import Fault, Invalid
 from actions.query import Condition, Group
-from actions.streams import Part
+from actions.streams import Part, Progress
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.database import Row
 from server.repositories.unit import Unit
@@ -37,6 +37,8 @@ class Walk:
         self._records = records
         self._conditions = tuple(conditions)
         self._head = -1
+        self._found = 0
+        self._last: int | None = None
         self.at = at
 
     async def step(self, unit: Unit) -> list[Row]:
@@ -53,7 +55,13 @@ class Walk:
         until = min(self._head, self.at + STRETCH)
         rows = await self._records.between(unit, self._conditions, self.at, until, PAGE)
         self.at = rows[-1]["index"] if len(rows) == PAGE else until
+        if rows:
+            self._found, self._last = self._found + len(rows), rows[-1]["index"]
         return rows
+
+    def progress(self) -> Progress:
+        """It has no end, so whoever leaves has had enough of it."""
+        return Progress(True, self._found, self._last)
 
     async def wait(self) -> None:
         at_the_end = self.at is None or self.at >= self._head
@@ -78,6 +86,9 @@ class TailFollower:
         if self._walk is not None:
             await self._walk.wait()
 
+    def progress(self) -> Progress:
+        return self._walk.progress() if self._walk is not None else Progress(True, 0)
+
 
 class WatchFollower:
     """What a search would find, as a stream. Its first part says where it begins; then each record once it is numbered.
@@ -101,3 +112,6 @@ class WatchFollower:
 
     async def wait(self) -> None:
         await self._walk.wait()
+
+    def progress(self) -> Progress:
+        return self._walk.progress()

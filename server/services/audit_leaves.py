@@ -9,6 +9,7 @@ import orjson
 
 from actions.entities.audit_export import ExportEntry, ExportPart, ExportRange
 from actions.errors import Conflict
+from actions.streams import Progress
 from server.repositories.audit_export import AuditExportRepository
 from server.repositories.audit_tree import TreeBroken
 from server.repositories.database import Row
@@ -36,6 +37,10 @@ class Leaves:
     async def wait(self) -> None:
         """It has an end: whoever has taken the last part goes."""
         await asyncio.Event().wait()
+
+    def progress(self) -> Progress:
+        given_out = self._next - self._span.start
+        return Progress(self._next == self._span.stop, given_out, self._next - 1 if given_out else None)
 
     async def _told(self, unit: Unit) -> ExportRange:
         """Raises ``Conflict`` where there is nothing to check it by any more."""

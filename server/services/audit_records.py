@@ -21,6 +21,7 @@ from actions.entities.audit_record import (
 from actions.entities.audit_watch import SPECS as WATCH_SPECS
 from actions.entities.audit_watch import WATCH
 from actions.errors import NotFound
+from actions.hooks import FieldChange
 from actions.processor import Follower, Given, Offer
 from actions.query import Page, Search, to_querier
 from actions.standard import Spec
@@ -31,6 +32,7 @@ from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.database import Row
 from server.repositories.subject_keys import sealed_purpose
 from server.repositories.unit import Unit
+from server.services import question_record
 from server.services.audit_following import TailFollower, Walk, WatchFollower
 from server.services.disclosure import belonging, named, opened, seen_from, subjects, told
 
@@ -45,7 +47,10 @@ class AuditRecordService:
         handlers = {GET: self.get, SEARCH: self.search, TAIL: self.tail, WATCH: self.glance}
         followers: dict[Operation, Callable[[Given[Any]], Follower[Unit]]]
         followers = {TAIL: self.follow, WATCH: self.watch}
-        return (Offer(spec, handlers[spec.operation], follow=followers.get(spec.operation)) for spec in self.specs)
+        asked = {WATCH: _told}
+        for spec in self.specs:
+            does = spec.operation
+            yield Offer(spec, handlers[does], follow=followers.get(does), told=asked.get(does))
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Everything that is recorded of an action, with what is sealed opened as far as the scope reaches."""
@@ -115,3 +120,9 @@ class AuditRecordService:
             row["subject_id"]: (self._ring.open(row["wrapped"], sealed_purpose(row["subject_id"])), row["created_at"])
             for row in rows
         }
+
+
+def _told(given: Given[Any]) -> tuple[FieldChange, ...]:
+    """Where a watch goes on: what its reader says it has had, which no record of ours could know."""
+    after = given.input.after
+    return () if after is None else question_record.asked(after=after)

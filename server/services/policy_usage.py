@@ -24,6 +24,7 @@ from actions.entities.policy_usage import DRAFT, REPLAY, SPECS, UNUSED
 from actions.errors import Conflict
 from actions.processor import Given, Offer
 from actions.standard import Spec
+from actions.streams import Progress
 from server.repositories.decisions import PAGE, DecisionRepository, Place
 from server.repositories.unit import Unit
 from server.services.chosen_policy import ChosenPolicy
@@ -116,6 +117,10 @@ class Asking:
 
     async def wait(self) -> None:
         await asyncio.Event().wait()  # nothing new comes: what is recorded meanwhile was not asked about
+
+    def progress(self) -> Progress:
+        """It sends no records; it has given an answer as soon as it is one about all that was to be read."""
+        return Progress(self._begun and self._reader.at_end)
 
 
 class PolicyUsageService:

@@ -236,6 +236,10 @@ async def test_whoever_follows_an_answer_is_led_back_to_the_beginning_of_the_log
     assert (part.lost, part.gained) == (0, 0)
     opened, closed = await world.records("admin_replay_policy")
     assert (opened["phase"], closed["phase"], closed["stream"]) == ("opened", "closed", {"parts": len(seen)})
+    assert closed["result"] == "succeeded"
+    async with world.app.following(spec, "system:operator", {"records": 20, "until": end}) as parts:
+        await anext(parts)
+    assert (await world.records("admin_replay_policy"))[-1]["result"] == "broken-off", "it was not about all of the log"
     assert opened["principal"]["name"] == "system:operator"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,11 +16,11 @@ from actions.authorization import analysis
 from actions.authorization.answers import Verdict
 from actions.authorization.difference import difference
 from actions.authorization.index import PolicyIndex, compile
-from actions.authorization.source import parse, read_folder
+from actions.authorization.source import PolicySource, parse, read_folder
 from actions.authorization.touched import Holders, Point, Touches
 from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.standard import Spec
-from actions.vocabulary import Effect, ScopeType
+from actions.vocabulary import Effect, Kind, ScopeType, Vocabulary
 from audit.pulse import Pulse
 from server.app import VERSION, Application, http_app
 from server.cli.policy.diff_markdown import markdown
@@ -32,7 +33,7 @@ from server.http.rest import Resource
 from server.keyring import KeyRing
 from server.settings import Settings
 from server.sweeper import Uses
-from tests.policy.support import Sketch
+from tests.policy.support import CELLS, Sketch, index_of
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 BEFORE = Sketch(
@@ -58,6 +59,22 @@ AFTER = Sketch(
     (("clerk", "guard"),),
 )
 """Two policies with every kind of difference between them."""
+AUDITED_BEFORE = """
+rules:
+  - {level: metadata, entities: [crate], operations: [create], surfaces: [graphql]}
+redact:
+  - {entity: thing, fields: [code], as: hash}
+"""
+AUDITED_AFTER = """
+rules:
+  - {level: none, operations: [get], entities: [thing], results: [succeeded]}
+  - {level: metadata, scopes: [user], entities: [thing], operations: [purge]}
+redact:
+  - {entity: crate, fields: [code], as: hash}
+"""
+RECORDED: Vocabulary = frozenset(
+    replace(cell, optional=cell.operation == "get", fields=(("code", Kind.ISSUED),)) for cell in CELLS
+)
 ENDINGS: Mapping[str, str] = {
     "succeeded": "it was done",
     "denied": "the policy said no",
@@ -197,7 +214,10 @@ def schema() -> str:
 
 def policy_diff() -> str:
     """A comment on a pull request that has something of everything."""
-    old, new = (sketch.index() for sketch in (BEFORE, AFTER))
+    old, new = (
+        index_of(PolicySource({**sketch.source().files, "audit.yaml": audit.encode()}), RECORDED)
+        for sketch, audit in ((BEFORE, AUDITED_BEFORE), (AFTER, AUDITED_AFTER))
+    )
     mia, sam = UUID(int=1), UUID(int=2)
     clerks = Holders(frozenset({Point(ScopeType.DOMAIN, frozenset({"clerk"}))}), 2, (mia, sam))
     return markdown(Touches(difference(old, new), old, new).with_users([clerks]), "main", "a `change` | of mine")

@@ -11,10 +11,11 @@ import pytest
 
 from actions import processor as processing
 from actions.entities.audit_record import SPECS, TAIL
-from actions.errors import AuditUnavailable, ChamberlainError, Denied, Internal
+from actions.errors import AuditUnavailable, BrokenOff, ChamberlainError, Denied, Internal
 from actions.model import Input, Output
 from actions.processor import Given, Offer
 from actions.standard import Standard
+from actions.streams import Progress
 from actions.vocabulary import Entity, Operation, ScopeType
 from server.repositories.unit import Unit
 from server.services import audit_following
@@ -29,6 +30,7 @@ class Tick(Output):
 
 class Ticking(Input):
     fail_at: int | None = None
+    end: int | None = None
 
 
 _CLOCKS = Standard(Entity("clock", "clocks"), Tick)
@@ -43,6 +45,7 @@ class Ticks:
     """A throw-away stream: numbers from 1, each in a unit of work, as soon as ``ready`` is set."""
 
     fail_at: int | None
+    end: int | None
     ready: asyncio.Event
     units: list[Unit] = field(default_factory=list)
 
@@ -56,6 +59,10 @@ class Ticks:
 
     async def wait(self) -> None:
         await self.ready.wait()
+
+    def progress(self) -> Progress:
+        come = len(self.units)
+        return Progress(self.end is None or come >= self.end, come, come or None)
 
 
 @dataclass
@@ -74,12 +81,16 @@ class Clock:
         async def never(unit: Unit, given: Given[Any]) -> Tick:
             raise AssertionError("it is followed")
 
-        offer = Offer(SPEC, never, follow=lambda given: Ticks(given.input.fail_at, self.ready))
+        offer = Offer(SPEC, never, follow=lambda given: Ticks(given.input.fail_at, given.input.end, self.ready))
         asked = action(SPEC, persona(self.world, who), "research", given=given)
         return pipeline(self.world, {SPEC: offer}, policy=lambda: self.index).follow(asked)
 
     async def told(self) -> list[tuple[str, str]]:
         return [(record["phase"], record["result"]) for record in await self.world.records(SPEC.name)]
+
+    async def why(self) -> object:
+        error = (await self.world.records(SPEC.name))[-1].get("error")
+        return error and error["reason"]
 
     async def parts(self) -> int:
         told = await self.world.records(SPEC.name)
@@ -87,6 +98,7 @@ class Clock:
 
 
 RUN = [("opened", "pending"), ("closed", "succeeded")]
+BROKEN = [("opened", "pending"), ("closed", "broken-off")]
 
 
 async def test_a_stream_is_recorded_when_it_opens_and_when_it_closes_and_not_between(world: World) -> None:
@@ -100,6 +112,37 @@ async def test_a_stream_is_recorded_when_it_opens_and_when_it_closes_and_not_bet
     opened, closed = await world.records(SPEC.name)
     assert opened["id"] == closed["id"]
     assert "stream" not in opened
+    assert {"field": "sent", "new": {"records": 3, "last": 3}, "old": None} in closed["changes"]
+    assert "error" not in closed
+
+
+@pytest.mark.parametrize(
+    ("taken", "end", "why"),
+    [(2, 2, None), (1, 2, "left-early"), (0, 1, "left-early"), (1, None, None), (0, None, None)],
+)
+async def test_who_was_sent_all_that_was_asked_for_is_told_from_who_left_before(
+    world: World, taken: int, end: int | None, why: str | None
+) -> None:
+    clock = Clock(world)
+    async with clock.follow(end=end) as ticks:
+        for _ in range(taken):
+            await anext(ticks)
+    assert await clock.told() == (BROKEN if why else RUN)
+    assert await clock.why() == why
+
+
+@pytest.mark.parametrize("why", ["reader-too-slow", "stopping"])
+async def test_who_is_cut_off_is_recorded_as_that(world: World, why: str) -> None:
+    clock = Clock(world)
+
+    async def consume() -> None:
+        async with clock.follow() as ticks:
+            await anext(ticks)
+            raise BrokenOff(why)
+
+    with pytest.raises(BrokenOff):
+        await consume()
+    assert (await clock.told(), await clock.why(), await clock.parts()) == (BROKEN, why, 1)
 
 
 async def test_a_stream_that_may_not_open_has_the_one_record_of_a_refusal(world: World) -> None:
@@ -114,7 +157,7 @@ async def test_a_stream_that_may_not_open_has_the_one_record_of_a_refusal(world:
     assert await clock.told() == [("done", "denied"), ("done", "failed")]
 
 
-async def test_a_consumer_that_fails_keeps_its_own_error_and_the_stream_has_ended_well(world: World) -> None:
+async def test_a_consumer_that_fails_keeps_its_own_error_and_was_not_sent_all(world: World) -> None:
     clock = Clock(world)
 
     async def consume() -> None:
@@ -124,7 +167,7 @@ async def test_a_consumer_that_fails_keeps_its_own_error_and_the_stream_has_ende
 
     with pytest.raises(ZeroDivisionError):
         await consume()
-    assert await clock.told() == RUN
+    assert (await clock.told(), await clock.why()) == (BROKEN, "torn-off")
 
 
 async def test_an_error_in_the_midst_ends_the_stream_and_is_recorded_as_a_failure(world: World) -> None:
@@ -164,7 +207,7 @@ async def test_whoever_hangs_up_closes_the_stream_once(world: World, times: int)
     task = asyncio.create_task(consume())
     await begun.wait()
     await _cancelled(task, times)
-    await until(lambda: _is(clock.told, RUN))
+    await until(lambda: _is(clock.told, BROKEN))
 
 
 async def test_whoever_hangs_up_while_the_stream_opens_leaves_it_closed(world: World) -> None:
@@ -186,7 +229,7 @@ async def test_whoever_hangs_up_while_the_stream_opens_leaves_it_closed(world: W
         await blocker.close()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: _is(clock.told, RUN))
+    await until(lambda: _is(clock.told, BROKEN))
 
 
 async def _cancelled_soon(task: "asyncio.Task[None]") -> None:
@@ -225,6 +268,20 @@ async def test_a_closing_that_cannot_be_recorded_is_told(world: World) -> None:
         await consume()
     await world.sql("GRANT INSERT ON audit_record TO chamberlain_app")
     assert await clock.told() == RUN[:1], "it reads as never closed"
+
+
+async def test_a_reader_that_fails_while_its_end_cannot_be_recorded_keeps_its_own_error(world: World) -> None:
+    clock = Clock(world)
+
+    async def consume() -> None:
+        async with clock.follow():
+            await world.sql("REVOKE INSERT ON audit_record FROM chamberlain_app")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await consume()
+    await world.sql("GRANT INSERT ON audit_record TO chamberlain_app")
+    assert await clock.told() == RUN[:1]
 
 
 async def test_rights_that_are_revoked_end_the_stream_even_if_nothing_is_new(
@@ -377,7 +434,7 @@ async def test_every_record_comes_once_however_many_come_at_once(world: World, m
         written = {(one["id"], one["phase"]) for one in await world.records("admin_user")}
         assert written <= set(ids)
     told = [(one["phase"], one["result"]) for one in await world.records(_TAIL.name)]
-    assert told == RUN
+    assert told == BROKEN, "its task was cancelled"
 
 
 @pytest.mark.usefixtures("quick")

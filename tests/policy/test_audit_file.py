@@ -12,6 +12,7 @@ from actions.authorization.packed import pack, unpack
 from actions.authorization.rules import Severity
 from actions.authorization.source import PolicySource, parse, read_folder
 from actions.entities import ALL_SPECS, whole_vocabulary
+from actions.hooks import Result
 from actions.vocabulary import Kind, read_cells, spelled
 from tests.policy.support import GOOD, index_of
 
@@ -57,6 +58,10 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert policy.level(GET, "denied", "graphql") is Level.METADATA
     assert policy.level(UPDATE, "succeeded", "graphql") is Level.METADATA
     assert policy.level(UPDATE, "succeeded", "rest") is Level.FULL
+
+
+def test_every_result_that_an_action_can_have_can_be_named() -> None:
+    assert set(RESULTS) == set(Result)
 
 
 MANDATORY = [
@@ -131,6 +136,13 @@ def test_a_rule_may_speak_of_what_governs_where_one_before_it_has_decided() -> N
     assert found("rules:\n  - {level: metadata, entities: [role_binding], operations: [get, search]}\n") == []
 
 
+def test_what_is_optional_is_asked_of_the_vocabulary_and_not_of_the_action() -> None:
+    """Two actions can have one word, and what one of them makes mandatory is so for both."""
+    policy = AuditPolicy(VOCABULARY, (AuditRule(Level.NONE),))
+    assert policy.level(replace(UPDATE, optional=True), "succeeded", "rest") is Level.FULL
+    assert policy.level(replace(GET, optional=False), "succeeded", "rest") is Level.NONE
+
+
 def test_only_what_reads_is_optional_and_neither_the_log_nor_the_servers_own_work() -> None:
     optional = {str(cell) for cell in VOCABULARY if cell.optional}
     assert {"admin:user:get", "user:user:whoami", "domain:role_binding:search"} <= optional
@@ -166,6 +178,7 @@ def test_what_the_server_does_by_itself_is_always_recorded() -> None:
         ("rules:\n  - {level: full\n", (3, 1, "audit-syntax")),
         ("redact:\n  - {entity: user, fields: [pasword], as: omit}\n", (2, 29, "audit-word")),
         ("redact:\n  - {entity: users, fields: [email], as: omit}\n", (2, 14, "audit-word")),
+        ("redact:\n  - {entity: project, fields: [email], as: omit}\n", (2, 32, "audit-word")),
         ("redact:\n  - {entity: user, fields: [email], as: mask}\n", (2, 41, "audit-word")),
         ("redact:\n  - {entity: user, fields: [email]}\n", (2, 5, "audit-syntax")),
         ("redact:\n  - {entity: [user, project], fields: [email], as: omit}\n", (2, 14, "audit-syntax")),
@@ -214,6 +227,7 @@ async def test_what_another_process_compiles_says_the_same() -> None:
     packed = unpack(pack(here), VOCABULARY)
     aside = await compile_elsewhere(source, VOCABULARY, timeout_s=60)
     assert here.audit == packed.audit == aside.audit != AuditPolicy(VOCABULARY)
+    assert {rule.line for one in (here, packed, aside) for rule in one.audit.rules} == {2}
     assert packed.audit.level(GET, "succeeded", "rest") is Level.METADATA
     assert packed.audit.redaction("user", "description") is Redaction.HASH
 

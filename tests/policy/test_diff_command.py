@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from actions.authorization.difference import difference
-from actions.authorization.difference_answer import DifferenceTotals, PolicyDifference
+from actions.authorization.difference_answer import DifferenceTotals, PolicyDifference, RecordingDifference
 from actions.authorization.source import read_folder
 from actions.entities import whole_vocabulary
 from server.cli.output import CannotRun
@@ -94,6 +94,47 @@ def test_fail_on_names_what_is_not_wanted(folder: Path, change: str, gain: int, 
         assert diff(one, other, "--fail-on", "loss").exit_code == lost
         assert diff(one, other, "--fail-on", "any").exit_code == max(gain, loss)
         assert diff(one, other).exit_code == max(gain, loss)
+
+
+QUIET = "rules:\n  - {level: none, operations: [get], entities: [user], results: [succeeded]}\n"
+NOISY = "rules: []\n"
+
+
+def test_a_log_that_is_loosened_cannot_be_missed(folder: Path, tmp_path: Path) -> None:
+    """It stands first and last, in either form, and whoever lets no gain through lets this not through either."""
+    (folder / "audit.yaml").write_text(QUIET)
+    append(folder, "domain.csv", GRANT)
+    result = diff(POLICIES, folder, "--fail-on", "gain")
+    lines = result.stdout.splitlines()
+    fields = told(POLICIES, folder).recording.fields_less
+    less = f"the log records LESS of 4 cells and {fields} fields"
+    assert result.exit_code == 1
+    assert lines[2] == less[0].upper() + less[1:]
+    assert lines[3:6] == [
+        "+ audit.yaml:2  {level: none, operations: [get], entities: [user], results: [succeeded]}",
+        "    4 cells full → none (no record at all), when succeeded",
+        "        admin   user: get",
+    ]
+    assert lines[-1] == f"1 cell gained; {less}"
+    comment = diff(POLICIES, folder, "--format", "markdown").stdout.splitlines()
+    assert comment[1] == f"### Policy: 1 cell gained; {less}"
+    assert comment[3] == "> [!CAUTION]"
+    assert less[1:] in comment[4]
+    headings = [line for line in comment if line.startswith("####")]
+    assert headings[:3] == ["#### Recorded less", "#### Fields: recorded less", "#### Gained"]
+
+
+def test_a_log_that_tells_more_is_a_difference_and_no_gain(folder: Path, tmp_path: Path) -> None:
+    before = Path(shutil.copytree(folder, tmp_path / "before"))
+    (before / "audit.yaml").write_text(QUIET)
+    (folder / "audit.yaml").write_text(NOISY)
+    result = diff(before, folder)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        1,
+        "no cell changes; the log records more of 4 cells",
+    )
+    assert diff(before, folder, "--fail-on", "gain").exit_code == 0
+    assert "CAUTION" not in diff(before, folder, "--format", "markdown").stdout
 
 
 def test_a_role_that_may_be_held_in_more_places_is_a_gain(folder: Path) -> None:
@@ -403,6 +444,7 @@ def test_a_comment_on_no_difference_says_so() -> None:
         role_count=0,
         idle=[],
         idle_count=0,
+        recording=RecordingDifference(),
     )
     assert markdown(nothing, "old", "new").splitlines() == [
         MARKER,

@@ -39,8 +39,10 @@ async def test_an_archive_is_made_of_what_was_written_and_says_how_it_is_proven(
     assert [one.sealed for one in kept] == sealed
     assert any(sealed)
     assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.iterdir()))
-    phases = [record["phase"] for record in await aged.records("admin_archive_audit_partition")]
-    assert phases == ["opened", "closed"]
+    opened, closed = await aged.records("admin_archive_audit_partition")
+    assert (opened["phase"], closed["phase"], closed["result"]) == ("opened", "closed", "succeeded")
+    sent = {"records": len(kept), "last": archive.head.end - 1}
+    assert closed["changes"][-1] == {"field": "sent", "old": None, "new": sent}
 
 
 def _lines(folder: Path, name: str, change: Callable[[list[bytes]], list[bytes]]) -> None:

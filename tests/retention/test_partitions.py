@@ -6,11 +6,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from server.partition_watch import PartitionsWanting, PartitionWatch, tell
+from server.repositories import partition_reach
 from server.repositories.migrations import partitions as making
 from server.repositories.migrations.migrate import migrate
 from server.repositories.migrations.partitions import make_ahead
 from server.repositories.partitions import partitions
 from tests.retention.support import write
+from tests.world.counted import registry
 from tests.world.world import World
 
 LYING = "SELECT tableoid::regclass::text AS part, * FROM audit_record WHERE action = 'tested' ORDER BY action_id"
@@ -94,3 +97,61 @@ async def test_it_is_told_when_the_present_month_has_no_partition(world: World) 
     silent = await told()
     assert not silent["ok"]
     assert "no partition for the present month" in silent["detail"]
+
+
+def gauges(world: World) -> dict[str, float | None]:
+    found = registry(world.app.metrics)
+    names = ("partitions_ahead", "default_partition_records")
+    return {name: found.get_sample_value(f"chamberlain_audit_{name}") for name in names}
+
+
+async def test_a_month_without_a_partition_shows_in_the_metrics_before_it_comes(world: World) -> None:
+    watch = PartitionWatch(world.app.database, world.app.metrics)
+    assert set(gauges(world).values()) == {None}, "nobody has looked yet"
+    await watch.once()
+    assert gauges(world) == {"partitions_ahead": 3, "default_partition_records": 0}
+    second, third = [one.name for one in await partitions(world.app.database)][2:4]
+    await world.sql(f"DROP TABLE {second}")
+    await watch.once()
+    assert gauges(world) == {"partitions_ahead": 1, "default_partition_records": 0}, "up to the gap"
+    first = (await partitions(world.app.database))[1].name
+    await world.sql(f"DROP TABLE {first}")
+    await watch.once()
+    assert gauges(world)["partitions_ahead"] == 0
+    with pytest.raises(PartitionsWanting, match="no partition for the month to come: restart"):
+        await tell(world.app.database)
+    await world.sql(f"DROP TABLE {third}")
+    await world.sql("ALTER TABLE audit_record DETACH PARTITION audit_record_start")
+    await watch.once()
+    assert gauges(world)["partitions_ahead"] == -1
+
+
+async def test_records_that_lie_in_no_months_partition_are_counted_wherever_the_gap_is(world: World) -> None:
+    watch = PartitionWatch(world.app.database, world.app.metrics)
+    connection = await asyncpg.connect(world.urls.migrator)
+    try:
+        await make_ahead(connection, date(2031, 3, 14))
+        await connection.execute(f"DROP TABLE {month(2031, 2)}")
+        kept = [datetime(2031, 1, 31, 23, 59, tzinfo=UTC), datetime(2031, 3, 1, tzinfo=UTC)]
+        await write(connection, *kept)
+        await watch.once()
+        assert gauges(world)["default_partition_records"] == 0
+        await write(
+            connection, datetime(2031, 2, 1, tzinfo=UTC), *[datetime(2060, 7, day, tzinfo=UTC) for day in (1, 2)]
+        )
+        await watch.once()
+        assert gauges(world)["default_partition_records"] == 3
+        with pytest.raises(PartitionsWanting, match="3 records lie in the default partition, for want of one for"):
+            await tell(world.app.database)
+    finally:
+        await connection.close()
+
+
+async def test_only_so_many_of_them_are_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_reach, "MOST_ASTRAY", 2)
+    connection = await asyncpg.connect(world.urls.migrator)
+    try:
+        await write(connection, *[datetime(2060, 7, day, tzinfo=UTC) for day in range(1, 6)])
+    finally:
+        await connection.close()
+    assert (await partition_reach.reach(world.app.database)).astray == 2

@@ -14,6 +14,8 @@ from actions.authorization.difference_answer import (
     DifferenceGroup,
     DifferenceKind,
     PolicyDifference,
+    RecordingChange,
+    RecordingDifference,
 )
 from server.cli.output import unsteered
 from server.cli.policy import diff_words as words
@@ -42,7 +44,12 @@ class _Section:
 
 def markdown(found: PolicyDifference, old: str, new: str) -> str:
     """The comment. ``old`` and ``new`` are what the versions are called."""
-    head = [MARKER, f"### Policy: {words.headline(found.totals)}", ""]
+    log = words.recording(found.recording)
+    head = [MARKER, f"### Policy: {words.headline(found.totals)}{f'; {log}' if log else ''}", ""]
+    if found.recording.loosens:  # in the part of a comment that always fits
+        less = words.recording(found.recording.model_copy(update={"more": 0, "fields_more": 0})) or ""
+        gone = "What is left out is in no record, and no later policy brings it back."
+        head += ["> [!CAUTION]", f"> **{less[0].upper()}{less[1:]}.** {gone}", ""]
     head.append(f"From {code(old)} ({code(short(found.old))}) to {code(new)} ({code(short(found.new))}).")
     if (told := words.people(found)) is not None:
         head.append(f"{told[0].upper()}{told[1:]}.")
@@ -66,6 +73,7 @@ def markdown(found: PolicyDifference, old: str, new: str) -> str:
 
 
 def _sections(found: PolicyDifference) -> Iterator[_Section]:
+    yield from _recording(found.recording)
     with_users = found.users is not None
     for kind, title in _HEADS.items():
         rows = [
@@ -84,6 +92,25 @@ def _sections(found: PolicyDifference) -> Iterator[_Section]:
     idle = [f"- {_cause(cause)}\n" for cause in found.idle]
     summary = f"Lines that change no cell ({found.idle_count})"
     yield _Section(f"\n<details>\n<summary>{summary}</summary>\n\n", idle, "\n</details>\n")
+
+
+def _recording(found: RecordingDifference) -> Iterator[_Section]:
+    for loosens, title in ((True, "Recorded less"), (False, "Recorded more")):
+        rows = [_recorded(change) for change in found.changes if change.loosens is loosens]
+        table = "| level | when | cells | because of |\n|---|---|---|---|\n"
+        yield _Section(f"\n#### {title}\n\n{table}", rows, "")
+        fields = [
+            f"- {code(f'{change.entity}.{change.field}')}: {words.redaction(change)}\n"
+            for change in found.redactions
+            if change.loosens is loosens
+        ]
+        yield _Section(f"\n#### Fields: {title[0].lower()}{title[1:]}\n\n", fields, "")
+
+
+def _recorded(change: RecordingChange) -> str:
+    told = "<br>".join(f"*{scope}* {named}" for scope, named in words.cells(change))
+    columns = [words.level(change), words.outcomes(change) or "always", f"{change.cell_count}<br>{told}"]
+    return f"| {' | '.join(in_table(column) for column in (*columns, _cause(change.cause)))} |\n"
 
 
 def _row(cause: DifferenceCause, effect: DifferenceEffect, *, with_users: bool) -> str:

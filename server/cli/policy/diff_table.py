@@ -28,6 +28,7 @@ def show(found: PolicyDifference, old: str, new: str) -> None:
 
 def _lines(found: PolicyDifference, old: str, new: str) -> Iterator[Text]:
     yield Text(unsteered(f"from {old} ({short(found.old)}) to {new} ({short(found.new)})"), "dim")
+    yield from _recording(found)
     for group in found.groups:
         yield Text()
         yield from _group(group)
@@ -47,7 +48,32 @@ def _lines(found: PolicyDifference, old: str, new: str) -> Iterator[Text]:
             f"The answer is cut short: it has {counted(found.group_count, 'line')} that change something.", "yellow"
         )
     told = [words.headline(found.totals), words.people(found)]
-    yield Text("; ".join(part for part in told if part), "bold")
+    last = Text("; ".join(part for part in told if part), "bold")
+    if (log := words.recording(found.recording)) is not None:
+        last.append(f"; {log}", _colour(loosens=found.recording.loosens))
+    yield last
+
+
+def _recording(found: PolicyDifference) -> Iterator[Text]:
+    """Before all else: who reads only the beginning, or only the end, must not miss that the log tells less."""
+    recording = found.recording
+    if (log := words.recording(recording)) is None:
+        return
+    yield Text()
+    yield Text(f"{log[0].upper()}{log[1:]}", _colour(loosens=recording.loosens))
+    for change in recording.changes:
+        yield _cause(change.cause)
+        said = Text(f"    {counted(change.cell_count, 'cell')} ")
+        said.append(words.level(change), "red" if change.loosens else "green")
+        yield said.append(f", {told}" if (told := words.outcomes(change)) else "")
+        yield from (Text(f"        {scope:<8}{cells}") for scope, cells in words.cells(change))
+    for redaction in recording.redactions:
+        line = Text.assemble("    ", (f"{redaction.entity}.{redaction.field}", "bold"), ": ")
+        yield line.append(words.redaction(redaction), "red" if redaction.loosens else "green")
+
+
+def _colour(*, loosens: bool) -> str:
+    return "bold red" if loosens else "bold green"
 
 
 def _group(group: DifferenceGroup) -> Iterator[Text]:

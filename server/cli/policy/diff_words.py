@@ -1,11 +1,15 @@
 """How a difference is put into words, for the table and for the comment alike."""
 
+from actions.auditing import RESULTS, SURFACES, Level, Redaction
 from actions.authorization.answers import PolicyLine
 from actions.authorization.difference_answer import (
     DifferenceEffect,
     DifferenceKind,
     DifferenceTotals,
     PolicyDifference,
+    RecordingChange,
+    RecordingDifference,
+    RedactionChange,
     RoleDifference,
     TouchedUsers,
 )
@@ -17,6 +21,16 @@ SPELLED_OUT = 40
 """Up to so many cells are told by their operations; of more it is told how many each entity has."""
 ROLES_NAMED = 8
 IDS_NAMED = 3
+_LEFT = {
+    Level.NONE: "no record at all",
+    Level.METADATA: "without what was asked, and without values",
+    Level.FULL: "all of it",
+}
+_KEPT = {
+    Redaction.OMIT: "only that it changed",
+    Redaction.HASH: "a keyed hash of its values",
+    Redaction.KEEP: "its values, sealed where they are personal",
+}
 VERBS = {
     DifferenceKind.GAINED: ("gains", "gain"),
     DifferenceKind.LOST: ("loses", "lose"),
@@ -33,6 +47,32 @@ def headline(totals: DifferenceTotals) -> str:
         return "no cell changes"
     (kind, number), *rest = some
     return ", ".join([f"{counted(number, 'cell')} {kind}", *(f"{number} {kind}" for kind, number in rest)])
+
+
+def recording(found: RecordingDifference) -> str | None:
+    """What the log would hold less of, and more of; None where it would hold the same."""
+    told = []
+    for word, cells, fields in (("LESS", found.less, found.fields_less), ("more", found.more, found.fields_more)):
+        of = [counted(number, what) for number, what in ((cells, "cell"), (fields, "field")) if number]
+        told += [f"the log records {word} of {' and '.join(of)}"] if of else []
+    return "; ".join(told) or None
+
+
+def level(change: RecordingChange) -> str:
+    """From which level to which, and what is left then."""
+    return f"{change.before} → {change.after} ({_LEFT[change.after]})"
+
+
+def outcomes(change: RecordingChange) -> str:
+    """How the actions ended, and what they came by; nothing where it is about all of them."""
+    results = "" if len(change.results) == len(RESULTS) else f"when {' or '.join(change.results)}"
+    surfaces = "" if len(change.surfaces) == len(SURFACES) else f"by {' or '.join(change.surfaces)}"
+    return " ".join(part for part in (results, surfaces) if part)
+
+
+def redaction(change: RedactionChange) -> str:
+    """What would be recorded of a field's values."""
+    return f"{_KEPT[change.after]}; before, {_KEPT[change.before]}"
 
 
 def people(found: PolicyDifference) -> str | None:
@@ -81,7 +121,7 @@ def note(effect: DifferenceEffect) -> str:
     return " (denied now)" if effect.kind is DifferenceKind.LOST and effect.after == "deny" else ""
 
 
-def cells(effect: DifferenceEffect, *, spelled_out: bool | None = None) -> list[tuple[str, str]]:
+def cells(effect: DifferenceEffect | RecordingChange, *, spelled_out: bool | None = None) -> list[tuple[str, str]]:
     """The cells of an effect by scope: ``("domain", "user: get, search; project: get")``."""
     if spelled_out is None:
         spelled_out = effect.cell_count <= SPELLED_OUT
