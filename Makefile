@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test slow fuzz laws faults check format golden docs bench lock clean
+.PHONY: help run dev test e2e slow fuzz laws faults check format golden docs bench lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -56,8 +56,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 endef
 export FOREGROUND
 
-test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal -m "not slow" --ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
+# Hundreds of interpreters are started in a run of the tests: what one has compiled the next need not.
+unexport PYTHONDONTWRITEBYTECODE
+
+test: dev  ## run the tests against a real PostgreSQL, but for e2e, slow and fuzz; PYTEST_ARGS="-k keypair" for some
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal -m "not slow and not e2e" \
+		--ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
+
+e2e: dev  ## run the tests that start whole servers and PostgreSQLs, kill them, and ask them from the command line
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "e2e and not slow" $(PYTEST_ARGS)
 
 slow: dev  ## run the tests that take half a minute each: the benchmark's own, and the entity that the docs add
 	@$(BIN)/python -m pytest --numprocesses=2 -m slow tests/test_bench.py tests/test_docs.py $(PYTEST_ARGS)
