@@ -11,7 +11,7 @@ from tests.commands import Installation, installed, serving
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
 
-WHOLE_SERVERS = {"server", "house", "shared_house", "place"}
+WHOLE_SERVERS = {"server", "house", "shared_house"}
 """The fixtures behind which a program runs that was started as an operator starts it."""
 
 
