@@ -468,7 +468,7 @@ def test_what_cannot_be_proven_is_a_problem_with_1(server: Installation, tmp_pat
     assert (done.exit_code, done.stdout) == (1, "")
     assert json.loads(done.stderr)["status"] == 404
     assert not file.exists()
-    lost = server.run("audit", "prove", server.tail(1)[0]["id"], "-o", str(tmp_path / "no" / "where"))
+    lost = server.run("audit", "prove", server.tail()[-1]["id"], "-o", str(tmp_path / "no" / "where"))
     assert lost.exit_code == 2
     assert "cannot be written" in lost.stderr
 
