@@ -10,6 +10,7 @@ FAULT_ROUNDS ?= 200
 FAULT_SEED ?=
 
 BIN := .venv/bin
+LONG := --override-ini=faulthandler_timeout=3600
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
@@ -18,7 +19,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal 
 .PHONY: help run dev test e2e slow fuzz laws faults check format golden docs bench lock clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 # The lock that was installed is kept beside what it installed: while the two are equal there is nothing to do.
 # The development lock holds every pin of the other, so an environment made from it serves for both.
@@ -70,10 +71,10 @@ slow: dev  ## run the tests that take half a minute each: the benchmark's own, a
 	@$(BIN)/python -m pytest --numprocesses=2 -m slow tests/test_bench.py tests/test_docs.py $(PYTEST_ARGS)
 
 fuzz: dev  ## hold the server to its OpenAPI document, for some minutes; FUZZ_EXAMPLES=50 for more requests an operation
-	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 tests/openapi/test_contract.py
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 $(LONG) tests/openapi/test_contract.py
 
 laws: dev  ## hold the policy engine to its laws with a million requests, some minutes; LAWS_REQUESTS=100000 for fewer
-	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 tests/policy/test_policy_laws.py \
+	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 $(LONG) tests/policy/test_policy_laws.py \
 		tests/policy/test_lint_fuzz.py $(PYTEST_ARGS)
 
 faults: dev  ## kill, suspend, cut and fill a server at work, and check its log, 25 minutes; FAULT_ROUNDS=10 for fewer
