@@ -10,15 +10,16 @@ FAULT_ROUNDS ?= 200
 FAULT_SEED ?=
 
 BIN := .venv/bin
+LONG := --override-ini=faulthandler_timeout=3600
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test slow fuzz laws faults check format golden docs bench lock clean
+.PHONY: help run dev test e2e slow fuzz laws faults check format golden docs bench lock clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 # The lock that was installed is kept beside what it installed: while the two are equal there is nothing to do.
 # The development lock holds every pin of the other, so an environment made from it serves for both.
@@ -56,17 +57,24 @@ os.execv(sys.argv[1], sys.argv[1:])
 endef
 export FOREGROUND
 
-test: dev  ## run the tests against a real PostgreSQL; PYTEST_ARGS="-k keypair" for some of them
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal -m "not slow" --ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
+# Hundreds of interpreters are started in a run of the tests: what one has compiled the next need not.
+unexport PYTHONDONTWRITEBYTECODE
+
+test: dev  ## run the tests against a real PostgreSQL, but for e2e, slow and fuzz; PYTEST_ARGS="-k keypair" for some
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal -m "not slow and not e2e" \
+		--ignore=tests/openapi/test_contract.py $(PYTEST_ARGS)
+
+e2e: dev  ## run the tests that start whole servers and PostgreSQLs, kill them, and ask them from the command line
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "e2e and not slow" $(PYTEST_ARGS)
 
 slow: dev  ## run the tests that take half a minute each: the benchmark's own, and the entity that the docs add
 	@$(BIN)/python -m pytest --numprocesses=2 -m slow tests/test_bench.py tests/test_docs.py $(PYTEST_ARGS)
 
 fuzz: dev  ## hold the server to its OpenAPI document, for some minutes; FUZZ_EXAMPLES=50 for more requests an operation
-	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 tests/openapi/test_contract.py
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --numprocesses=2 $(LONG) tests/openapi/test_contract.py
 
 laws: dev  ## hold the policy engine to its laws with a million requests, some minutes; LAWS_REQUESTS=100000 for fewer
-	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 tests/policy/test_policy_laws.py \
+	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 $(LONG) tests/policy/test_policy_laws.py \
 		tests/policy/test_lint_fuzz.py $(PYTEST_ARGS)
 
 faults: dev  ## kill, suspend, cut and fill a server at work, and check its log, 25 minutes; FAULT_ROUNDS=10 for fewer

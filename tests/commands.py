@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typer.testing import CliRunner, Result
 from server.cli.main import app
 from server.embedded import urls_of_running
 from server.repositories.database import Connection
+from tests.world.ground import ground
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ROOT / "policies"
@@ -105,8 +105,7 @@ def until(happens: Callable[[], bool]) -> None:
 
 @contextmanager
 def installed() -> Iterator[Installation]:
-    folder = Path(tempfile.mkdtemp(prefix="chamberlain-test-", dir="/tmp"))
-    folder.chmod(0o755)  # an unprivileged PostgreSQL has to reach its part of it
+    folder = ground("chamberlain-test-")
     shutil.copytree(POLICIES, folder / "policies", ignore=shutil.ignore_patterns("tests"))  # its lines come and go
     environment = {
         "CHAMBERLAIN_DATA_DIR": str(folder / "data"),

@@ -1,5 +1,5 @@
 """Fixtures: ``stage`` is the run's PostgreSQL with its template, ``world`` one test's own database and application,
-``server`` a served installation that the tests of the commands share."""
+``server`` a served installation that the tests of the commands share. Whatever asks for a whole server is ``e2e``."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +10,17 @@ import structlog
 from tests.commands import Installation, installed, serving
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
+
+WHOLE_SERVERS = {"server", "house", "shared_house"}
+"""The fixtures behind which a program runs that was started as an operator starts it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before any are chosen by their marks: nobody has to remember this one."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not WHOLE_SERVERS.isdisjoint(item.fixturenames):
+            item.add_marker("e2e")
 
 
 @pytest.fixture(autouse=True)

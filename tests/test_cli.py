@@ -352,6 +352,7 @@ def test_nobody_is_recovered_who_does_not_exist(server: Installation) -> None:
     assert server.credentials == before
 
 
+@pytest.mark.e2e
 def test_a_stopped_server_has_no_tail_but_a_way_back_in(monkeypatch: pytest.MonkeyPatch) -> None:
     with installed() as installation:
         for name, value in installation.environment.items():

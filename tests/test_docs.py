@@ -26,6 +26,7 @@ def place(stage: Stage) -> Iterator[Place]:
         yield place
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("page", [page for page in pages() if commands(page)], ids=lambda page: page.name)
 def test_what_a_page_shows_is_what_happens(page: Path, place: Place) -> None:
     likeness = Likeness()

@@ -27,6 +27,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from server.embedded import DATABASE, DatabaseUrls, EmbeddedPostgres, EmbeddedPostgresError, _working_in
 
+pytestmark = pytest.mark.e2e
+
 ROOT = os.geteuid() == 0
 SECRET = "correct-horse-battery-staple"
 

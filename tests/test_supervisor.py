@@ -28,6 +28,8 @@ WORKER = (sys.executable, str(HERE / "tiny_worker.py"))
 PATIENCE = 30.0  # seconds after which something that should happen has not
 REQUESTS = "chamberlain_http_server_requests_total"
 
+pytestmark = pytest.mark.e2e
+
 
 @asynccontextmanager
 async def foundation() -> AsyncIterator[Mapping[str, str]]:

@@ -134,8 +134,8 @@ def test_a_misspelt_effect_changes_nothing_but_a_metric_a_log_line_and_readyz(
     until(lambda: server.counted(FAILURES) > failures, "a refusal")
     [told] = server.events("policy candidate refused")[refusals:]
     assert [finding for finding in told["findings"] if finding.startswith(where) and "'alow'" in finding]
+    until(lambda: where in note(server)["detail"], "the worker's own look at it")
     assert not note(server)["ok"]
-    assert where in note(server)["detail"]
     assert active(server)["id"] == shipped
     assert versions(server) == known
     assert searches() == [403, 403]
@@ -154,7 +154,7 @@ def test_a_change_that_fails_a_case_goes_live_once_the_case_is_changed_too(
     with_cases, failures = active(server)["id"], server.counted(FAILURES)
     append(server, "domain.csv", ALLOW)
     until(lambda: server.counted(FAILURES) > failures, "a refusal")
-    assert "allows 'domain_member' domain:user:search" in note(server)["detail"]
+    until(lambda: "allows 'domain_member' domain:user:search" in note(server)["detail"], "the worker's own look at it")
     assert "tests/domain.yaml:" in note(server)["detail"]
     assert active(server)["id"] == with_cases
     table = cases / "domain.yaml"

@@ -36,7 +36,10 @@ async def test_both_doors_give_the_same_answer(world: World, tmp_path: Path, app
     told = await world.root.post(CHECK, {"files": files})
     folder = keep(tmp_path / "policies", files)
     printed = await asyncio.to_thread(invoke, "policy", "check", str(folder), "--format", "json")
-    assert json.loads(printed.stdout) == told
+    by_hand = json.loads(printed.stdout)
+    compared = [answer.pop("compared") for answer in (by_hand, told)]  # as many as there is time for
+    assert by_hand == told
+    assert all(compared) or appended == WRONG
     assert told["may_go_live"] is (appended != WRONG)
     assert (told["errors"], told["warnings"]) == {"": (0, 0), WRONG: (1, 0)}.get(appended, (0, 1))
 

@@ -12,12 +12,12 @@ Personas, not mocks: each was created by an action and signs with a key pair of 
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 from sqlalchemy import make_url
 
 from actions.authorization.source import read_folder
@@ -31,6 +31,7 @@ from server.repositories.migrations.migrate import migrate
 from server.settings import Settings
 from server.sweeper import RENEWING, RENEWING_AUDIT_KEY, SWEEPER
 from tests.world.client import Caller
+from tests.world.ground import ground
 from tests.world.served import served
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
@@ -60,8 +61,7 @@ class Stage:
     """The run's PostgreSQL and its template. ``start`` and ``stop`` once; ``database`` gives a fresh copy."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="chamberlain-test-", dir="/tmp"))
-        self._folder.chmod(0o755)  # an unprivileged PostgreSQL has to reach its part of it
+        self._folder = ground("chamberlain-test-")
         self.data_dir = self._folder / "data"
         self.data_dir.mkdir(mode=0o700)
         self.postgres = EmbeddedPostgres(self.data_dir, system_dir=self._folder / "system")
@@ -72,7 +72,7 @@ class Stage:
         return Settings(data_dir=self.data_dir, policy_dir=POLICIES, **{"database_pool": 5, **changes})
 
     async def start(self) -> None:
-        await self.postgres.start()
+        await self._lighten(await self.postgres.start())
         urls = await self.postgres.create_database(TEMPLATE)
         KeyRing.load(self.settings().keys_path)
         await migrate(urls.migrator, make_url(urls.application).username or "")
@@ -86,6 +86,16 @@ class Stage:
         """A fresh copy of the template, by name and addresses."""
         name = f"test_{uuid4().hex[:12]}"
         return name, await self.postgres.create_database(name, TEMPLATE)
+
+    async def _lighten(self, urls: DatabaseUrls) -> None:
+        """A new database is written through the log: small and not compressed, it costs a tenth."""
+        connection = await asyncpg.connect(urls.application.replace("chamberlain_app@", "postgres@"))
+        try:
+            for name, value in (("wal_compression", "off"), ("max_wal_size", "128MB")):
+                await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            await connection.execute("SELECT pg_reload_conf()")
+        finally:
+            await connection.close()
 
     async def _settle(self, urls: DatabaseUrls) -> None:
         async with application(self.settings(), urls.application, Metrics()) as app:
