@@ -15,7 +15,7 @@ _SHAPES = {
     "cursor": r"(?:(?<=\"next_cursor\": \")|(?<=cursor=)|(?<=\"endCursor\": \"))[\w-]+",
     "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     "hex": r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{12})\b",
-    "vkey": r"\bchamberlain/[0-9a-f]{16}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
+    "vkey": r"\b(?:chamberlain/[0-9a-f]{16}|witness\.example\.org/1)\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
     "log": r"\bchamberlain/[0-9a-f]{16}\b",
     "key": r"(?<=, key )[0-9a-f]{8}\b",
     "access": r"\bAK[A-Z2-7]{18}\b",
