@@ -53,7 +53,7 @@ def archive(settings: Settings, partition: str, folder: Path) -> None:
         raise CannotRun(f"{folder} cannot be written: {error.strerror}") from None
     typer.echo(
         f"{folder} holds the records of {partition}, with the indexes {head.first:,} to {head.end - 1:,}.\n"
-        f"1. Verify it: chamberlain audit verify {folder}\n"
+        f"1. Verify it: chamberlain audit verify {folder} --key KEY-OF-THE-LOG\n"
         f"2. Keep a copy elsewhere. Then: chamberlain audit drop {partition} --archive {folder}"
     )
 

@@ -217,7 +217,7 @@ def audit_show(
 
 @audit.command("prove")
 def audit_prove(
-    id: Annotated[str, typer.Argument(help="The action's id, as `audit tail` and every record tell it.")],
+    id: Annotated[str, typer.Argument(help="The action's id, or the index of a record: 1234 or #1234.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output if unsaid.")] = None,
     phase: Annotated[Phase | None, typer.Option(help="Which of its records, where it has several.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
@@ -230,9 +230,11 @@ def audit_prove(
     settings = settings_or_exit()
     from server.cli.api import credentials
     from server.cli.audit_prove import prove
+    from server.cli.audit_search import whole_id
 
     with exits():
-        code = prove(credentials(settings.credentials_path, endpoint), id, phase, output)
+        whom = credentials(settings.credentials_path, endpoint)
+        code = prove(whom, whole_id(whom, id, None), phase, output)
     raise typer.Exit(code)
 
 
