@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.docs.blocks import ROOT, commands, pages
@@ -36,6 +37,20 @@ def test_what_a_page_shows_is_what_happens(page: Path, place: Place) -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
     assert with_tables(page.read_text()) == page.read_text()
+
+
+def test_every_metric_of_a_live_server_is_told_once(place: Place) -> None:
+    served = set(re.findall(r"^# TYPE (chamberlain_\w+)", httpx.get(place.metrics_address).text, re.MULTILINE))
+    told = re.findall(r"^\| `(chamberlain_\w+)` \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    assert len(told) == len(set(told))
+    assert served - set(told) == set()
+    assert len([name for name in served if name.startswith("chamberlain_audit_")]) > 10
+
+
+def test_every_check_of_a_live_server_is_told_once(place: Place) -> None:
+    served = httpx.get(f"{place.address}/readyz", params={"verbose": ""}).json()["checks"]
+    told = re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    assert told == list(served)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

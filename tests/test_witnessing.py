@@ -127,8 +127,7 @@ async def test_an_export_waits_for_the_witness_to_vouch_for_its_newest_record(
     await scene.submit()
     covers = "SELECT 1 FROM audit_leaf JOIN audit_record USING (action_id, phase) WHERE action = $1"
     making = asyncio.create_task(exported(scene, tmp_path / "all"))
-    while not await scene.world.sql(covers, EXPORT_SPEC.name):
-        await asyncio.sleep(0.02)
+    await until(lambda: scene.world.sql(covers, EXPORT_SPEC.name))
     before = looks
 
     async def has_looked_again() -> bool:
@@ -250,7 +249,7 @@ async def test_a_silent_witness_is_told_of_and_holds_nothing_up(scene: Scene, mo
 
 
 async def until(happens: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not await happens():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

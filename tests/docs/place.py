@@ -113,7 +113,7 @@ class Place:
         if who == "root":
             return dict(self.environment)
         access, secret = self.keys[who]
-        signing = {"CHAMBERLAIN_ENDPOINT": Credentials.from_file(self._kept).endpoint}
+        signing = {"CHAMBERLAIN_ENDPOINT": self.address}
         signing |= {"CHAMBERLAIN_ACCESS_KEY": access, "CHAMBERLAIN_SECRET_KEY": secret}
         return {**self.environment, **signing}
 
@@ -123,6 +123,15 @@ class Place:
 
     def _spelled(self, output: str) -> str:
         return output.replace(str(self.home), SHOWN_HOME)
+
+    @property
+    def address(self) -> str:
+        """Where the server answers."""
+        return Credentials.from_file(self._kept).endpoint
+
+    @property
+    def metrics_address(self) -> str:
+        return self.begun["make run"].partition("metrics at ")[2].splitlines()[0]
 
     def log_key(self) -> str:
         """The public key of the server's log."""
@@ -200,7 +209,7 @@ def _witnessing(place: Place, port: int) -> Iterator[None]:
 
 @contextmanager
 def _running(place: Place, name: str, arguments: Sequence[str], last: str) -> Iterator[str]:
-    """A command from the moment it has printed ``last`` until the end, and what it printed; its log is a file beside."""
+    """A command from the moment it has printed ``last`` until the end, and what it printed; its log lies beside."""
     out, log = place.checkout / f"{name}.printed", place.checkout / f"{name}.log"
     with out.open("wb") as printed, log.open("wb") as said:
         process = subprocess.Popen(
