@@ -13,7 +13,7 @@ import pytest
 from tests.docs.blocks import ROOT, commands, pages
 from tests.docs.likeness import Drift, Likeness
 from tests.docs.patch import PATCH, added_lines, apply, copy_source
-from tests.docs.place import Place, standing
+from tests.docs.place import AGED, Place, standing
 from tests.docs.tables import with_tables
 from tests.world.stage import Stage
 from tests.world.world import World
@@ -27,8 +27,15 @@ def place(stage: Stage) -> Iterator[Place]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def aged(stage: Stage) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory() as home, standing(stage, Path(home), aged=True) as place:
+        yield place
+
+
 @pytest.mark.parametrize("page", [page for page in pages() if commands(page)], ids=lambda page: page.name)
-def test_what_a_page_shows_is_what_happens(page: Path, place: Place) -> None:
+def test_what_a_page_shows_is_what_happens(page: Path, request: pytest.FixtureRequest) -> None:
+    place: Place = request.getfixturevalue("aged" if page.name in AGED else "place")
     likeness = Likeness()
     for command in commands(page):
         place.check(command, likeness)

@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
+
 from server.cli.signing_client import Credentials, SignedClient
 from server.embedded import DatabaseUrls
 from server.witness import make_key
 from tests.docs.blocks import ROOT, Command
 from tests.docs.likeness import Drift, Likeness
+from tests.retention.support import FEBRUARY, OLD, make_room, write
 from tests.world.stage import PASSWORD, Stage
 
 SHOWN_HOME = "/home/ada"
@@ -142,10 +145,14 @@ class Place:
             return str(key["public_key"])
 
 
+AGED = ("retention.md",)
+"""The pages that want a log that is years old."""
+
+
 @contextmanager
-def standing(stage: Stage, home: Path) -> Iterator[Place]:
-    """A server of its own for as long as the block runs."""
-    name = "documentation"
+def standing(stage: Stage, home: Path, *, aged: bool = False) -> Iterator[Place]:
+    """A server of its own for as long as the block runs. If ``aged``, its log has been kept since 2020."""
+    name = "documentation_aged" if aged else "documentation"
     urls = asyncio.run(stage.postgres.create_database(name))
     try:
         place = Place(home, _environment(home, urls))
@@ -156,6 +163,8 @@ def standing(stage: Stage, home: Path) -> Iterator[Place]:
         shutil.copy(ROOT / "audit" / "verify.py", place.checkout / "audit")
         with _reserved_port() as port, _serving(place, port), _witnessing(place, port):
             place.populate()
+            if aged:
+                asyncio.run(_age(urls))
             yield place
     finally:
         asyncio.run(stage.postgres.drop_database(name))
@@ -175,6 +184,20 @@ def _environment(home: Path, urls: DatabaseUrls) -> dict[str, str]:
         "CHAMBERLAIN_WORKERS": "1",
         "CHAMBERLAIN_POLICY_POLL_SECONDS": "0.1",
     }
+
+
+async def _age(urls: DatabaseUrls) -> None:
+    """Give the log records of February 2020, in a part of their own, with their indexes."""
+    numbered = f"SELECT count(*) FROM {OLD} JOIN audit_leaf USING (action_id, phase)"  # noqa: S608 - a name of ours
+    connection = await asyncpg.connect(urls.migrator)
+    try:
+        await make_room(connection)
+        await write(connection, *FEBRUARY)
+        async with asyncio.timeout(_PATIENCE):
+            while await connection.fetchval(numbered) < len(FEBRUARY):
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
 
 
 @contextmanager
