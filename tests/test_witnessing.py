@@ -104,10 +104,10 @@ async def test_each_new_checkpoint_is_cosigned_and_served_with_it(scene: Scene) 
     assert await scene.witnessing.told() == "1 vouch for the log"
 
 
-async def exported(scene: Scene, folder: Path) -> verify.Checkpoint:
-    """The checkpoint of an export of all that there is, as the operator makes it."""
+async def exported(scene: Scene, folder: Path) -> tuple[int, verify.Checkpoint]:
+    """The end and the checkpoint of an export of all that there is, as the operator makes it."""
     manifest = await export(scene.world, folder)
-    return verify.Checkpoint.read(manifest["checkpoint"], "the checkpoint of the export")
+    return manifest["end"], verify.Checkpoint.read(manifest["checkpoint"], "the checkpoint of the export")
 
 
 async def test_an_export_waits_for_the_witness_to_vouch_for_its_newest_record(
@@ -135,8 +135,14 @@ async def test_an_export_waits_for_the_witness_to_vouch_for_its_newest_record(
 
     await until(has_looked_again)
     assert not making.done()
+    size = "SELECT max(size) AS size FROM audit_checkpoint"
+    meant = (await scene.world.sql(size))[0]["size"]
+    await scene.act()
+    before = looks
+    await until(has_looked_again)
     await scene.submit()
-    checkpoint = await making
+    end, checkpoint = await making
+    assert end == meant, "what comes while it waits is not what was asked for"
     assert checkpoint.vouched([verify.read_key(str(scene.witness.key), verify.WITNESS)])
 
 
@@ -146,7 +152,7 @@ async def test_an_export_waits_for_no_witness_that_has_long_been_away(scene: Sce
     await scene.act()
     await scene.world.sql("ALTER TABLE audit_checkpoint DISABLE TRIGGER ALL")
     await scene.world.sql("UPDATE audit_checkpoint SET at = at - interval '6 s'")
-    checkpoint = await exported(scene, tmp_path / "all")
+    _, checkpoint = await exported(scene, tmp_path / "all")
     assert not checkpoint.vouched([verify.read_key(str(scene.witness.key), verify.WITNESS)])
 
 

@@ -177,10 +177,8 @@ class AuditPartitionService:
         asked = timedelta(days=older_than_days) if older_than_days is not None else None
         floors = [floor for floor in (self._retention, asked) if floor is not None]
         if not floors:
-            told = (
-                "Nothing says after how many days a part of the log may go: say it with older_than_days (--older-than)"
-            )
-            raise Conflict(f"{told}, or by the setting audit_retention_days.", reason="no-retention")
+            told = "Nothing says after how many days a part of the log may go: say it with older_than_days"
+            raise Conflict(f"{told} (--older-than), or by the setting audit_retention_days.", reason="no-retention")
         if partition.until is None:
             raise Conflict("It is for what belongs nowhere else, and stays.", reason="default-partition")
         age = datetime.now(UTC) - partition.until

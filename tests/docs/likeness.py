@@ -26,8 +26,8 @@ _SHAPES = {
     r"|\b\d+(?= answers compared)|\b\d+(?= decisions? )|(?<= in )\d+(?= records?\b)|\b\d+(?= as before)"
     r"|\b\d+(?= records are numbered)|(?<=numbered and signed, )\d+(?= wait)"
     r"|(?<=\bindex )\d+(?: to \d+)?|(?<=: all )\d+(?= records)|\b\d+ of \d+(?= checkpoints on the way)"
-    r"|\b\d+(?= records[,)]| records of chamberlain/)|(?<=with the indexes )\d+ to \d+|(?<=from index )\d+|\b\d+ to \d+(?= \d\S* MB| dropped)"
-    r"|(?<=, 0 up to )\d+|(?<=under the checkpoint of )\d+"
+    r"|\b\d+(?= records[,)]| records of chamberlain/)|(?<=, 0 up to )\d+|(?<=under the checkpoint of )\d+"
+    r"|(?<=with the indexes )\d+ to \d+|\b\d+ to \d+(?= \d\S* MB| dropped)"
     r"|\b\d+(?= of \d+ rules decided)|\b\d+(?= of \d+ in chamberlain/)|(?<= of )\d+(?= in chamberlain/)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))

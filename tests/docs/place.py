@@ -188,13 +188,13 @@ def _environment(home: Path, urls: DatabaseUrls) -> dict[str, str]:
 
 async def _age(urls: DatabaseUrls) -> None:
     """Give the log records of February 2020, in a part of their own, with their indexes."""
-    numbered = f"SELECT count(*) FROM {OLD} JOIN audit_leaf USING (action_id, phase)"  # noqa: S608 - a name of ours
+    numbered = f"SELECT count(*) FROM {OLD} JOIN audit_leaf USING (action_id, phase)"
     connection = await asyncpg.connect(urls.migrator)
     try:
         await make_room(connection)
         await write(connection, *FEBRUARY)
         async with asyncio.timeout(_PATIENCE):
-            while await connection.fetchval(numbered) < len(FEBRUARY):
+            while await connection.fetchval(numbered) < len(FEBRUARY):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)
     finally:
         await connection.close()
