@@ -71,6 +71,18 @@ def test_no_page_leads_nowhere(page: Path) -> None:
     assert [file for file in files if not (ROOT / file).exists() and file not in there] == []
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_no_page_leads_to_a_heading_that_is_not_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#: ]*)#([^)]+)\)", page.read_text())
+    assert [link for link in links if link[1] not in _headings(page.parent / link[0] if link[0] else page)] == []
+
+
+def _headings(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
 @pytest.mark.parametrize(
     ("shown", "happened"),
     [
