@@ -458,8 +458,9 @@ def test_a_record_is_proven_by_a_file_that_needs_nobody(
     assert (keys.exit_code, keys.stderr) == (0, "")
     told = [Verifier.read(line) for line in keys.stdout.splitlines()]
     assert [vouched.by for vouched in proof.note.vouched(told)] == told
-    shown = server.run("audit", "prove", change["update"])
-    assert json.loads(Proof.read(shown.stdout).leaf)["id"] == change["update"]
+    for named in (change["update"], str(proof.index), f"#{proof.index}"):
+        shown = server.run("audit", "prove", named)
+        assert json.loads(Proof.read(shown.stdout).leaf)["id"] == change["update"]
 
 
 def test_what_cannot_be_proven_is_a_problem_with_1(server: Installation, tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ def test_what_is_not_there_is_told_in_one_line(server: Installation, tmp_path: P
     told = server.run("audit", "archive", "audit_record_1999_01", "--to", str(tmp_path / "none"))
     assert "no part audit_record_1999_01" in in_one_line(told)
     assert list((tmp_path / "none").iterdir()) == []
+    told = server.run("audit", "drop", "users", "--archive", str(tmp_path / "none"), "--yes")
+    assert "partition: " in in_one_line(told)
+    told = server.run("audit", "drop", "audit_record_start", "--archive", str(tmp_path / "none"), "--yes")
+    assert (told.exit_code, "say it with older_than_days (--older-than), or by the setting" in told.stderr) == (1, True)
 
 
 def test_a_person_is_erased(server: Installation) -> None:

@@ -10,8 +10,8 @@ import pytest
 from audit.checkpoint import Checkpoint
 from audit.merkle import leaf_hash
 from audit.note import Signer, signed
-from audit.verify import Wrong
-from server.cli.audit.checking import Tiles
+from audit.verify import LOG, WITNESS, Wrong, read_key
+from server.cli.audit.checking import Tiles, _newest
 from server.keyring import KeyRing
 from server.repositories.audit_keys import signers
 from server.repositories.database import Connection
@@ -42,6 +42,7 @@ def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
     folder = str(export_of(tmp_path / "export", 5))
     assert "say what to check" in in_one_line(invoke("audit", "verify", "--key", KEY))
     assert "say what to check" in in_one_line(invoke("audit", "verify", folder, "--server", "--key", KEY))
+    assert "say by which key of the log" in in_one_line(invoke("audit", "verify", folder))
     assert "is no key of a log" in in_one_line(invoke("audit", "verify", folder, "--key", "x"))
     assert "--remember goes with" in in_one_line(invoke("audit", "verify", folder, "--key", KEY, "--remember", "x"))
     assert "cannot be read" in in_one_line(invoke("audit", "verify", "/nowhere", "--key", KEY))
@@ -114,6 +115,29 @@ def test_a_record_that_was_edited_under_a_live_server_is_found(server: Installat
     done = server.run("audit", "verify", "--server", "--key", key)
     assert done.exit_code == 1
     assert f"index {edited}: this is no record of version 1" in done.stderr
+
+
+def test_a_server_is_given_the_time_that_its_witness_takes() -> None:
+    """On a busy server the newest checkpoint is often one that the witness has not been asked about yet."""
+    root = root_of([leaf_hash(leaf) for leaf in made_up(9)])
+    served = [vouched(9, root, LOGGER), vouched(9, root, LOGGER), vouched(9, root, LOGGER, WITNESSER)]
+    notes = iter(served)
+    trust = [read_key(KEY, LOG)], [read_key(WITNESS_KEY, WITNESS)]
+    answering = httpx.MockTransport(lambda request: httpx.Response(200, content=next(notes).encode()))
+    with httpx.Client(transport=answering, base_url="http://server.test") as public:
+        note, newest = _newest(public, trust)
+    assert (note, newest.size) == (served[-1], 9)
+
+
+def test_a_server_is_not_waited_for_where_its_log_has_not_signed() -> None:
+    notes = iter([vouched(9, leaf_hash(b""), WITNESSER)])
+    trust = [read_key(KEY, LOG)], [read_key(WITNESS_KEY, WITNESS)]
+    answering = httpx.MockTransport(lambda request: httpx.Response(200, content=next(notes).encode()))
+    with (
+        httpx.Client(transport=answering, base_url="http://server.test") as public,
+        pytest.raises(Wrong, match="is not signed with a key that was given"),
+    ):
+        _newest(public, trust)
 
 
 def test_the_tiles_above_are_held_to_those_below() -> None:

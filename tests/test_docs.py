@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.docs.blocks import ROOT, commands, pages
 from tests.docs.likeness import Drift, Likeness
 from tests.docs.patch import PATCH, added_lines, apply, copy_source
-from tests.docs.place import Place, standing
+from tests.docs.place import AGED, Place, standing
 from tests.docs.tables import with_tables
 from tests.world.stage import Stage
 from tests.world.world import World
@@ -26,9 +27,16 @@ def place(stage: Stage) -> Iterator[Place]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def aged(stage: Stage) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory() as home, standing(stage, Path(home), aged=True) as place:
+        yield place
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("page", [page for page in pages() if commands(page)], ids=lambda page: page.name)
-def test_what_a_page_shows_is_what_happens(page: Path, place: Place) -> None:
+def test_what_a_page_shows_is_what_happens(page: Path, request: pytest.FixtureRequest) -> None:
+    place: Place = request.getfixturevalue("aged" if page.name in AGED else "place")
     likeness = Likeness()
     for command in commands(page):
         place.check(command, likeness)
@@ -37,6 +45,20 @@ def test_what_a_page_shows_is_what_happens(page: Path, place: Place) -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
     assert with_tables(page.read_text()) == page.read_text()
+
+
+def test_every_metric_of_a_live_server_is_told_once(place: Place) -> None:
+    served = set(re.findall(r"^# TYPE (chamberlain_\w+)", httpx.get(place.metrics_address).text, re.MULTILINE))
+    told = re.findall(r"^\| `(chamberlain_\w+)` \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    assert len(told) == len(set(told))
+    assert served - set(told) == set()
+    assert len([name for name in served if name.startswith("chamberlain_audit_")]) > 10
+
+
+def test_every_check_of_a_live_server_is_told_once(place: Place) -> None:
+    served = httpx.get(f"{place.address}/readyz", params={"verbose": ""}).json()["checks"]
+    told = re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    assert told == list(served)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -48,6 +70,18 @@ def test_no_page_leads_nowhere(page: Path) -> None:
     named = [f"tests/{cases.name}" for cases in (ROOT / "policies" / "tests").iterdir()]  # as a policy names its cases
     there = [*made, *named]
     assert [file for file in files if not (ROOT / file).exists() and file not in there] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_no_page_leads_to_a_heading_that_is_not_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#: ]*)#([^)]+)\)", page.read_text())
+    assert [link for link in links if link[1] not in _headings(page.parent / link[0] if link[0] else page)] == []
+
+
+def _headings(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 @pytest.mark.parametrize(

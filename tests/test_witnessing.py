@@ -14,10 +14,14 @@ from actions.errors import Unavailable
 from audit import verify
 from audit.note import Kind, Signer, Verifier
 from server import witnessing as module
+from server.services import audit_export
+from server.services.audit_export import Export
 from server.settings import SettingsError, load
 from server.witness import Seen, Witness, make_key, read_key, seen_path, witness_app
 from server.witness_address import WitnessAddress
 from server.witnessing import Refusal, Witnessing
+from tests.exports import EXPORT_SPEC, export
+from tests.waiting import PATIENCE
 from tests.world.counted import registry
 from tests.world.stage import Stage
 from tests.world.world import World, new_world
@@ -99,6 +103,58 @@ async def test_each_new_checkpoint_is_cosigned_and_served_with_it(scene: Scene) 
     assert note.size == sizes[-1]
     assert note.vouched([verify.read_key(str(scene.witness.key), verify.WITNESS)])
     assert await scene.witnessing.told() == "1 vouch for the log"
+
+
+async def exported(scene: Scene, folder: Path) -> tuple[int, verify.Checkpoint]:
+    """The end and the checkpoint of an export of all that there is, as the operator makes it."""
+    manifest = await export(scene.world, folder)
+    return manifest["end"], verify.Checkpoint.read(manifest["checkpoint"], "the checkpoint of the export")
+
+
+async def test_an_export_waits_for_the_witness_to_vouch_for_its_newest_record(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    wait = Export.wait
+
+    async def counted(self: Export) -> None:
+        nonlocal looks
+        looks += 1
+        await wait(self)
+
+    monkeypatch.setattr(Export, "wait", counted)
+    monkeypatch.setattr(audit_export, "WITNESS_SECONDS", PATIENCE)
+    await scene.act()
+    await scene.submit()
+    covers = "SELECT 1 FROM audit_leaf JOIN audit_record USING (action_id, phase) WHERE action = $1"
+    making = asyncio.create_task(exported(scene, tmp_path / "all"))
+    await until(lambda: scene.world.sql(covers, EXPORT_SPEC.name))
+    before = looks
+
+    async def has_looked_again() -> bool:
+        return looks > before + 3 or making.done()
+
+    await until(has_looked_again)
+    assert not making.done()
+    size = "SELECT max(size) AS size FROM audit_checkpoint"
+    meant = (await scene.world.sql(size))[0]["size"]
+    await scene.act()
+    before = looks
+    await until(has_looked_again)
+    await scene.submit()
+    end, checkpoint = await making
+    assert end == meant, "what comes while it waits is not what was asked for"
+    assert checkpoint.vouched([verify.read_key(str(scene.witness.key), verify.WITNESS)])
+
+
+async def test_an_export_waits_for_no_witness_that_has_long_been_away(scene: Scene, tmp_path: Path) -> None:
+    await scene.act()
+    await scene.submit()
+    await scene.act()
+    await scene.world.sql("ALTER TABLE audit_checkpoint DISABLE TRIGGER ALL")
+    await scene.world.sql("UPDATE audit_checkpoint SET at = at - interval '6 s'")
+    _, checkpoint = await exported(scene, tmp_path / "all")
+    assert not checkpoint.vouched([verify.read_key(str(scene.witness.key), verify.WITNESS)])
 
 
 async def test_the_newest_alone_is_submitted_and_once(scene: Scene) -> None:
@@ -307,7 +363,7 @@ async def test_a_proxy_for_other_machines_is_not_asked_for_a_witness_on_this_one
 
 
 async def until(happens: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not await happens():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

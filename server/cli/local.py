@@ -107,7 +107,7 @@ def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
         if isinstance(cause, Denied):
             raise Refused(f"the policy does not allow it: {cause.cause}") from None
         if isinstance(cause, BadRequest | Invalid):
-            raise CannotRun(cause.detail) from None
+            raise CannotRun(_with_places(cause)) from None
         if isinstance(cause, ChamberlainError) and not isinstance(cause, Unavailable):
             raise Refused(cause.detail) from None
         raise CannotRun(str(error)) from None
@@ -115,6 +115,12 @@ def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
         raise CannotRun(f"the database cannot be used: {error}. Start the server, to bring it up to date") from None
     except (EmbeddedPostgresError, StartFailed, KeyRingError, NoPolicy, OSError) as error:
         raise CannotRun(str(error)) from None
+
+
+def _with_places(refusal: BadRequest | Invalid) -> str:
+    """What was wrong, and where, as far as the one does not tell the other."""
+    faults = [fault for fault in refusal.errors if fault.message not in refusal.detail]
+    return " ".join([refusal.detail, *(f"{fault.pointer.removeprefix('/')}: {fault.message}." for fault in faults)])
 
 
 def _with_known_port(settings: Settings) -> Settings:

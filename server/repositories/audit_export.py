@@ -103,6 +103,13 @@ _COSIGNED = (
     .scalar_subquery()
 )
 _NOTE = func.concat(_CHECKPOINT.note, _COSIGNED).label("note")
+_VOUCHED = select(func.max(audit_cosignatures.c.size)).scalar_subquery()
+_UNVOUCHED = Query(
+    select(_CHECKPOINT.at)
+    .where(_VOUCHED < _END, _CHECKPOINT.size > _VOUCHED)
+    .order_by(_CHECKPOINT.size)
+    .limit(literal_column("1"))
+)
 _place = func.row_number().over(order_by=_CHECKPOINT.size.desc()).label("place")
 _ALONG = (
     select(_CHECKPOINT.size, _place, func.count().over().label("number"))
@@ -181,6 +188,12 @@ class AuditExportRepository:
             else:
                 low = min(row["index"] + 1, high)
         return low, beyond
+
+    async def unvouched_since(self, unit: Unit, end: int) -> datetime | None:
+        """When the first checkpoint was signed that no witness has vouched for yet, if none has for ``end`` leaves.
+        None where one has, and where no witness ever did."""
+        row = await unit.read(_UNVOUCHED, end=end)
+        return None if row is None else row["at"]
 
     async def entries(self, unit: Unit, first: int) -> list[Row]:
         """The next leaves: ``index, hash``, and ``leaf, sealed`` where the record is still there."""

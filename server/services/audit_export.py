@@ -22,6 +22,8 @@ from server.services.question_record import asked, note
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
 """How long an export waits for the last of its records to get an index: it takes a second."""
+WITNESS_SECONDS = 5.0
+"""How old a checkpoint is for which an export does not wait any more until a witness vouches: that takes a second."""
 SETTLED_AFTER = timedelta(seconds=2 * WRITE_SECONDS)
 """No transaction of ours lasts so long: nothing is added any more to what was made before that."""
 
@@ -55,13 +57,14 @@ class Export:
         self._waits = waits
         self._asked_at: Moment | None = None
         self._deadline = 0.0
+        self._meant: range | None = None
         self._leaves: Leaves | None = None
         """What is given out, once it is known."""
 
     async def part(self, unit: Unit) -> Part[ExportPart] | None:
         if self._leaves is None:
-            span = await self._range(unit)
-            if span is None:
+            self._meant = span = self._meant or await self._range(unit)
+            if span is None or await self._is_about_to_be_vouched_for(unit, span):
                 return None
             note(unit, "range", first=span.start, end=span.stop)
             self._leaves = Leaves(self._exports, span, sealed=self._asked.sealed)
@@ -117,6 +120,11 @@ class Export:
             why = "a transaction of somebody's is open" if running else "no server numbers them"
             raise Unavailable(f"{told}, and it takes longer than it should: {why}.", reason="not-numbered")
         return True
+
+    async def _is_about_to_be_vouched_for(self, unit: Unit, span: range) -> bool:
+        """Whether there is a witness, and it is worth to wait for it. One that has not answered for long is not."""
+        since = await self._exports.unvouched_since(unit, span.stop) if self._waits else None
+        return since is not None and (await self._exports.now(unit)).at - since < timedelta(seconds=WITNESS_SECONDS)
 
 
 def _told(given: Given[Any]) -> tuple[FieldChange, ...]:

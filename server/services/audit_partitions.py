@@ -177,13 +177,16 @@ class AuditPartitionService:
         asked = timedelta(days=older_than_days) if older_than_days is not None else None
         floors = [floor for floor in (self._retention, asked) if floor is not None]
         if not floors:
-            raise Conflict("Nothing says after how many days a part of the log may go.", reason="no-retention")
+            told = "Nothing says after how many days a part of the log may go: say it with older_than_days"
+            raise Conflict(f"{told} (--older-than), or by the setting audit_retention_days.", reason="no-retention")
         if partition.until is None:
             raise Conflict("It is for what belongs nowhere else, and stays.", reason="default-partition")
         age = datetime.now(UTC) - partition.until
         if age < max(floors):
             days = max(floors).days
-            raise Conflict(f"It ends on {partition.until:%Y-%m-%d}, which is not {days} days ago.", reason="too-young")
+            raise Conflict(
+                f"It ends on {partition.until:%Y-%m-%d}, which is not {days} days ago yet.", reason="too-young"
+            )
 
     async def _opened(self, folder: Path) -> tuple[Archive, int]:
         """The archive, recomputed up to a checkpoint of this very log; and that checkpoint's size."""

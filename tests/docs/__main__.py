@@ -11,7 +11,7 @@ from pathlib import Path
 from server.logging import configure
 from tests.docs.blocks import commands, pages
 from tests.docs.likeness import Drift, Likeness
-from tests.docs.place import Place, standing
+from tests.docs.place import AGED, Place, standing
 from tests.docs.tables import with_tables
 from tests.world.stage import Stage
 
@@ -35,18 +35,25 @@ def rewrite(page: Path, place: Place) -> int:
     return len(changes)
 
 
+def rewrite_all(stage: Stage, wanted: list[Path], *, aged: bool) -> None:
+    """The same for each of some pages, one after the other on one server."""
+    if not wanted:
+        return
+    with tempfile.TemporaryDirectory() as folder, standing(stage, Path(folder), aged=aged) as place:
+        place.in_time = 8.0
+        for page in wanted:
+            if drifted := rewrite(page, place):
+                sys.stdout.write(f"{page.name}: {drifted} outputs rewritten\n")
+
+
 def main() -> None:
     configure("warning")
     stage = Stage()
     try:
         asyncio.run(stage.start())
-        with tempfile.TemporaryDirectory() as folder, standing(stage, Path(folder)) as place:
-            place.in_time = 8.0
-            for page in pages():
-                if sys.argv[1:] and page.name not in sys.argv[1:]:
-                    continue
-                if drifted := rewrite(page, place):
-                    sys.stdout.write(f"{page.name}: {drifted} outputs rewritten\n")
+        wanted = [page for page in pages() if not sys.argv[1:] or page.name in sys.argv[1:]]
+        for aged in (False, True):
+            rewrite_all(stage, [page for page in wanted if (page.name in AGED) == aged], aged=aged)
     finally:
         asyncio.run(stage.stop())
 

@@ -15,9 +15,9 @@ _SHAPES = {
     "cursor": r"(?:(?<=\"next_cursor\": \")|(?<=cursor=)|(?<=\"endCursor\": \"))[\w-]+",
     "uuid": r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     "hex": r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{12})\b",
-    "vkey": r"\bchamberlain/[0-9a-f]{16}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
     "log": r"\bchamberlain/[0-9a-f]{16}\b",
-    "key": r"(?<=, key )[0-9a-f]{8}\b",
+    "key": r"(?:(?<=, key )|(?<=\(key )|(?<=chamberlain/[0-9a-f]{16}\+)|(?<=witness\.example\.org/1\+))[0-9a-f]{8}\b",
+    "public": r"(?<=\+[0-9a-f]{8}\+)[A-Za-z0-9+/]{44}",
     "access": r"\bAK[A-Z2-7]{18}\b",
     "address": r"\b127\.0\.0\.1:\d+\b",
     "time": r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00)?",
@@ -25,6 +25,9 @@ _SHAPES = {
     r"|(?<=\"refresh_expires_in\": ))[\d.]+"
     r"|\b\d+(?= answers compared)|\b\d+(?= decisions? )|(?<= in )\d+(?= records?\b)|\b\d+(?= as before)"
     r"|\b\d+(?= records are numbered)|(?<=numbered and signed, )\d+(?= wait)"
+    r"|(?<=\bindex )\d+(?: to \d+)?|(?<=: all )\d+(?= records)|\b\d+ of \d+(?= checkpoints on the way)"
+    r"|\b\d+(?= records[,)]| records of chamberlain/)|(?<=, 0 up to )\d+|(?<=under the checkpoint of )\d+"
+    r"|(?<=with the indexes )\d+ to \d+|\b\d+ to \d+(?= \d\S* MB| dropped)"
     r"|\b\d+(?= of \d+ rules decided)|\b\d+(?= of \d+ in chamberlain/)|(?<= of )\d+(?= in chamberlain/)",
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{shape})" for name, shape in _SHAPES.items()))

@@ -47,21 +47,26 @@ async def write_late(world: World) -> None:
         await connection.close()
 
 
-async def age(world: World) -> None:
-    """Let the log have been kept since 2020: its records of February of that year lie in a part of their own."""
+async def make_room(connection: Any) -> None:
+    """Give the log a part for February 2020."""
     next_month = "(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month')::date"
-    await world.sql("ALTER TABLE audit_record DETACH PARTITION audit_record_start")
-    await world.sql(
+    await connection.execute(
         f"""
+        ALTER TABLE audit_record DETACH PARTITION audit_record_start;
         DO $$ BEGIN EXECUTE format(
             'ALTER TABLE audit_record ATTACH PARTITION audit_record_start FOR VALUES FROM (%L) TO (%L)',
             audit_month('2026-01-01'), audit_month({next_month})
-        ); END $$
+        ); END $$;
+        SELECT add_audit_partition('2020-02-01');
         """
     )
-    await world.sql("SELECT add_audit_partition('2020-02-01')")
+
+
+async def age(world: World) -> None:
+    """Let the log have been kept since 2020: its records of February of that year lie in a part of their own."""
     connection = await asyncpg.connect(world.urls.migrator)
     try:
+        await make_room(connection)
         await write(connection, *FEBRUARY[:20])
         await world.mia.get("/users/me")  # the indexes of neighbours lie between those of a part
         columns = ", ".join(COLUMN_NAMES[1:])

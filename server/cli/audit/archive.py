@@ -26,6 +26,6 @@ def command(
         with archived(to, {"partition": partition}) as writing:
             run(settings, lambda: copy(settings, partition, writing.take))
     typer.echo(
-        f"{writing}.\n1. Verify it: chamberlain audit verify {to}\n"
+        f"{writing}.\n1. Verify it: chamberlain audit verify {to} --key KEY-OF-THE-LOG\n"
         f"2. Keep a copy elsewhere. Then: chamberlain audit drop {partition} --archive {to}"
     )

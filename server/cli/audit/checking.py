@@ -6,6 +6,7 @@ checked by making an export of it here: its entries by the action, their hashes 
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import file_digest
@@ -27,6 +28,8 @@ from server.witness import write_durably
 
 _STEP = 1000  # records between two movements of the bar
 _SECONDS = 30.0
+_WITNESS_SECONDS = 10.0
+"""How long a live server may take until a witness vouches for a checkpoint: it is asked after that is signed."""
 Told = Callable[[int, int], object]
 
 
@@ -44,6 +47,11 @@ def verify(
         raise CannotRun("say what to check: the folder of an export, the file of a proof, or --server")
     if remember is not None and who is None:
         raise CannotRun("--remember goes with --server")
+    if not keys:
+        raise CannotRun(
+            "say by which key of the log to check it: --key name+id+base64, from whoever you believe. What the server "
+            "names (`chamberlain audit keys`), and what a manifest tells, only shows that the log agrees with itself"
+        )
     try:
         trust = [read_key(key, LOG) for key in keys], [read_key(key, WITNESS) for key in witnesses]
         older = [_kept(file) for file in checkpoints]
@@ -83,9 +91,8 @@ def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool
         tempfile.TemporaryDirectory(prefix="chamberlain-verify-") as made,
         httpx.Client(base_url=who.endpoint, timeout=_SECONDS, mounts=here) as public,
     ):
-        folder, note = Path(made), _fetched(public, "/checkpoint").decode()
-        newest = Checkpoint.read(note, "the checkpoint of the server")
-        newest.trusted(*trust)
+        folder = Path(made)
+        note, newest = _newest(public, trust)
         for one in older:
             if one.origin == newest.origin and one.size > newest.size:
                 one.trusted(trust[0])
@@ -98,6 +105,23 @@ def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool
     if remember is not None:
         write_durably(remember, note.encode())
     return said
+
+
+def _newest(public: httpx.Client, trust: Trust) -> tuple[str, Checkpoint]:
+    """The server's checkpoint, as soon as all vouch for it who have to. Raises ``Wrong``."""
+    deadline = time.monotonic() + _WITNESS_SECONDS
+    while True:
+        note = _fetched(public, "/checkpoint").decode()
+        newest = Checkpoint.read(note, "the checkpoint of the server")
+        newest.trusted(trust[0])
+        try:
+            newest.trusted(*trust)
+        except Wrong:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return note, newest
 
 
 def _export_of(who: Credentials, public: httpx.Client, note: str, newest: Checkpoint, folder: Path, told: Told) -> None:

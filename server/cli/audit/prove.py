@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    id: Annotated[str, typer.Argument(help="The action's id, as `audit tail` and every record tell it.")],
+    id: Annotated[str, typer.Argument(help="The action's id, or the index of a record: 1234 or #1234.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output if unsaid.")] = None,
     phase: Annotated[Phase | None, typer.Option(help="Which of its records, where it has several.")] = None,
     endpoint: EndpointOption = None,
@@ -28,9 +28,11 @@ def command(
     """
     settings = settings_or_exit()
     from server.cli.api import credentials
+    from server.cli.audit.log import whole_id
 
     with exits():
-        code = _prove(credentials(settings.credentials_path, endpoint), id, phase, output)
+        whom = credentials(settings.credentials_path, endpoint)
+        code = _prove(whom, whole_id(whom, id, None), phase, output)
     raise typer.Exit(code)
 
 
