@@ -110,18 +110,19 @@ _UNVOUCHED = Query(
     .order_by(_CHECKPOINT.size)
     .limit(literal_column("1"))
 )
-_place = func.row_number().over(order_by=_CHECKPOINT.size.desc()).label("place")
-_ALONG = (
-    select(_CHECKPOINT.size, _place, func.count().over().label("number"))
-    .where(_CHECKPOINT.size > _START, _CHECKPOINT.size <= _END)
-    .subquery()
+# Of the checkpoints along the way, the last one within each of so many steps: each is found by one look into an index,
+# and none of the millions between is read.
+_step = (
+    func.generate_series(literal_column("1"), literal_column(str(CHECKPOINTS)))
+    .table_valued("number")
+    .render_derived(name="step")
 )
-_CHECKPOINTS = Query(
-    select(_NOTE)
-    .join(_ALONG, _ALONG.c.size == _CHECKPOINT.size)
-    .where((_ALONG.c.place - 1) % ((_ALONG.c.number + CHECKPOINTS - 1) // CHECKPOINTS) == 0)
-    .order_by(_CHECKPOINT.size)
-)
+_reached = _START + cast((_END - _START) * _step.c.number / literal_column(str(CHECKPOINTS)), BigInteger)
+_all = audit_checkpoints.alias("every")
+_STEPS = select(
+    select(func.max(_all.c.size)).where(_all.c.size > _START, _all.c.size <= _reached).scalar_subquery().label("size")
+).select_from(_step)
+_CHECKPOINTS = Query(select(_NOTE).where(_CHECKPOINT.size.in_(_STEPS)).order_by(_CHECKPOINT.size))
 _ORIGIN = Query(select(audit_logs.c.origin))
 
 
