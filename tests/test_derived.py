@@ -272,3 +272,15 @@ def test_a_file_that_nobody_knows_is_said_not_to_be_compared(tmp_path: Path) -> 
     done = invoke("audit", "verify", str(folder), "--key", str(LOGGER.verifier))
     assert done.exit_code == 0
     assert "not compared with the records: note.txt" in done.stdout
+
+
+def test_a_long_leaf_is_compared_too(tmp_path: Path) -> None:
+    leaves = [leaf(0, note="long " * 50_000)]
+    folder = export_of(tmp_path / "export", 1, leaves=leaves, sheets={"records.csv": export_csv.sheet})
+    assert compared(folder) == {"records.csv": "1 rows, each of them what its leaf says"}
+
+
+def test_a_leaf_that_no_event_can_be_made_of_is_told(tmp_path: Path) -> None:
+    folder = export_of(tmp_path / "export", 1, leaves=[leaf(0, principal={})], also={"events.ocsf": b""})
+    with pytest.raises(verify.Wrong, match=r"^events\.ocsf: entry 0 is no record that this log wrote"):
+        compared(folder)

@@ -4,12 +4,10 @@ What is checked, and how, is all in ``audit.verify``, which a reviewer can read 
 checked by making an export of it here: its entries by the action, their hashes from the public tiles.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from audit.derived import compare
+from audit.export import Entry, ExportBroken, Folder, HashedFile, Lines, Range, Sheet, leaves
 from audit.merkle import HEIGHT, WIDTH, Edge
 from audit.verify import LOG, UNCOMPARED, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key
 from server.cli.api import Call, send
@@ -68,7 +67,7 @@ def verify(
             if older:
                 raise CannotRun("--checkpoint goes with an export or with --server")
             said = proof(path, trust)
-    except Wrong as wrong:
+    except (Wrong, ExportBroken) as wrong:
         raise Refused(unsteered(str(wrong))) from None
     except OSError as error:
         raise CannotRun(f"{error.filename} cannot be read: {error.strerror}") from None
@@ -91,7 +90,7 @@ def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool
         tempfile.TemporaryDirectory(prefix="chamberlain-verify-") as made,
         httpx.Client(base_url=who.endpoint, timeout=_SECONDS, mounts=here) as public,
     ):
-        folder = Path(made)
+        folder = Path(made) / "log"
         note, newest = _newest(public, trust)
         for one in older:
             if one.origin == newest.origin and one.size > newest.size:
@@ -127,35 +126,23 @@ def _newest(public: httpx.Client, trust: Trust) -> tuple[str, Checkpoint]:
 def _export_of(who: Credentials, public: httpx.Client, note: str, newest: Checkpoint, folder: Path, told: Told) -> None:
     """Make an export of all that the server has under a checkpoint. Raises ``Wrong`` for tiles that disagree."""
     edge, above = Edge(), Tiles(public)
-    with (folder / "records").open("wb") as lines, (folder / "tiles").open("wb") as hashes:
+    with Folder(folder, {"records.jsonl": leaves, "tiles": _tiles}) as writing:
+        writing.begin(Range(newest.origin, 0, newest.size, note, (), (), (), ()))
         for first in range(0, newest.size, WIDTH):
             count = min(WIDTH, newest.size - first)
-            for entry in _entries(who, first, count):
-                leaf = entry["leaf"]
-                lines.write((json.dumps(entry["hash"]) if leaf is None else leaf).encode() + b"\n")
             tile = above.fetched(0, first // WIDTH, count)
-            hashes.write(tile)
-            for place in range(0, len(tile), 32):
-                for node, hashed in edge.add(tile[place : place + 32]):
-                    above.add(node.level // HEIGHT, hashed)
+            for place, entry in enumerate(_entries(who, first, count)):
+                hashed, leaf = tile[place * 32 : place * 32 + 32], entry["leaf"]
+                writing.add(Entry(first + place, hashed, None if leaf is None else leaf.encode()))
+                for node, whole in edge.add(hashed):
+                    above.add(node.level // HEIGHT, whole)
             told(first + count, newest.size)
-    above.end()
-    files = []
-    for kind, name in (("leaves", "records"), ("hashes", "tiles")):
-        with (folder / name).open("rb") as written:
-            files.append({"name": name, "kind": kind, "sha256": file_digest(written, "sha256").hexdigest()})
-    manifest = {
-        "format": 1,
-        "origin": newest.origin,
-        "first": 0,
-        "end": newest.size,
-        "checkpoint": note,
-        "before": [],
-        "consistency": [],
-        "checkpoints": [],
-        "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+        above.end()
+        writing.finish({})
+
+
+def _tiles(file: HashedFile, _: Range) -> Sheet:
+    return Lines("tiles", "hashes", file, lambda entry: entry.hash)
 
 
 class Tiles:
