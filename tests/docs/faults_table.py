@@ -7,19 +7,19 @@ from typing import Any
 
 ENOUGH = 200
 """Rounds. The page tells of a full run, and of no other."""
-_RESULTS = Path(__file__).resolve().parents[2] / "build" / "faults.json"
+RESULTS = Path(__file__).resolve().parents[2] / "build" / "faults.json"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 
 def main() -> int:
     """Write the results of ``build/faults.json`` into the page. Returns 2, and writes nothing, if it is no full run."""
-    told = json.loads(_RESULTS.read_text())
+    told = json.loads(RESULTS.read_text())
     if (why := why_not(told)) is not None:
         sys.stderr.write(f"{why}\n")
         return 2
-    page = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
-    before, _, rest = page.read_text().partition("<!-- faults -->")
+    before, _, rest = PAGE.read_text().partition("<!-- faults -->")
     after = rest.partition("<!-- end -->")[2]
-    page.write_text(f"{before}<!-- faults -->\n\n{faults_table(told)}\n<!-- end -->{after}")
+    PAGE.write_text(f"{before}<!-- faults -->\n\n{faults_table(told)}\n<!-- end -->{after}")
     return 0
 
 
@@ -40,9 +40,9 @@ def faults_table(told: dict[str, Any]) -> str:
     longest = {name: _waited(times) for name, times in told["longest"].items()}
     rounds, crowd = told["counts"]
     lines = [
-        f"{told['rounds']} rounds (seed {told['seed']}) in {told['seconds'] // 60} minutes, {told['requests']:,} requests,"
-        f" {told['acknowledged_changes']:,} acknowledged changes, {told['records']:,} records;"
-        f" wrong: {wrong}.{skipped}",
+        f"{told['rounds']} rounds (seed {told['seed']}) in {told['seconds'] // 60} minutes,"
+        f" {told['requests']:,} requests, {told['acknowledged_changes']:,} acknowledged changes,"
+        f" {told['records']:,} records; wrong: {wrong}.{skipped}",
         "",
         f"{told['unknown']} changes were unknown to their clients; the last of a round was found out"
         f" {told['longest_unknown']} s after the fault, at most. The longest wait for a 503 was"

@@ -76,13 +76,17 @@ class Promised:
     wrong: tuple[Wrong, ...]
 
 
-def promised(told: Sequence[Told], healed: float, leaderless: Span, excused: Sequence[Span]) -> Promised:
+def promised(
+    told: Sequence[Told], healed: float, leaderless: Span, late: Sequence[Span], muted: Sequence[Span] = ()
+) -> Promised:
     """``healed``: when the cause ended; ``leaderless``: until somebody leads, from then on or from when the leader was
-    struck; ``excused``: when nobody could have done anything."""
+    struck; ``late``: when nobody could have done anything; ``muted``: when some could not have answered, which
+    excuses no one who was to lead in their place."""
+    excused = [*late, *muted]
     refusals = [(one, Waited.through(one.begun, one.ended, excused)) for one in told if one.status == 503 or one.silent]
     troubled = [one.ended for one in told if _is_trouble(one, excused)]
-    recovery = Waited.through(healed, max([healed, *troubled]), excused)
-    failover = Waited.through(*leaderless, excused)
+    recovery = Waited.through(healed, max([healed, *troubled]), late)
+    failover = Waited.through(*leaderless, late)
     return Promised(
         max((waited for _, waited in refusals), key=lambda waited: waited.counts, default=NOTHING),
         recovery,
@@ -95,7 +99,8 @@ def _is_trouble(one: Told, excused: Sequence[Span]) -> bool:
     """A failure, no answer, or one that came so late that nobody would call it well."""
     if one.status == 0 or one.status >= 500:
         return True
-    return one.ended - one.begun > REFUSED_WITHIN < Waited.through(one.begun, one.ended, excused).counts
+    whole = one.ended - one.begun
+    return whole > REFUSED_WITHIN and whole - overlap(excused, one.begun, one.ended) > REFUSED_WITHIN
 
 
 def _broken(refusals: Iterable[tuple[Told, Waited]], recovery: Waited, failover: Waited) -> Iterator[Wrong]:

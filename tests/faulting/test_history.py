@@ -195,8 +195,15 @@ def test_failures_without_a_record_have_to_be_counted_and_no_others() -> None:
 # -- in time --
 
 
-def timed(told: list[Told], *, healed: float = 0.0, led: float = 0.0, excused: tuple[Span, ...] = ()) -> list[Kind]:
-    return [wrong.kind for wrong in promised(told, healed, (0.0, led), excused).wrong]
+def timed(
+    told: list[Told],
+    *,
+    healed: float = 0.0,
+    led: float = 0.0,
+    late: tuple[Span, ...] = (),
+    muted: tuple[Span, ...] = (),
+) -> list[Kind]:
+    return [wrong.kind for wrong in promised(told, healed, (0.0, led), late, muted).wrong]
 
 
 def refused(begun: float, ended: float) -> Told:
@@ -236,8 +243,14 @@ def test_a_log_that_nobody_leads_is_found() -> None:
 def test_what_the_machine_kept_from_everybody_is_granted_and_nothing_more() -> None:
     """Spans that overlap count once, and of each only what lies within."""
     late = ((-1.0, 0.5), (0.4, 0.6), (1.0, 1.2), (2.5, 9.0))
-    assert timed([refused(0.0, 2.79)], excused=late[:3]) == []
-    assert timed([refused(0.0, 2.81)], excused=late[:3]) == [Kind.SLOW]
-    assert timed([refused(0.0, 9.2)], excused=late) == []
-    assert timed([refused(0.0, 9.4)], excused=late) == [Kind.SLOW]
-    assert timed([], led=5.7, excused=((1.0, 1.5), (6.0, 7.0))) == [Kind.FAILOVER]
+    assert timed([refused(0.0, 2.79)], late=late[:3]) == []
+    assert timed([refused(0.0, 2.81)], late=late[:3]) == [Kind.SLOW]
+    assert timed([refused(0.0, 9.2)], late=late) == []
+    assert timed([refused(0.0, 9.4)], late=late) == [Kind.SLOW]
+    assert timed([], led=5.7, late=((1.0, 1.5), (6.0, 7.0))) == [Kind.FAILOVER]
+
+
+def test_who_was_suspended_need_not_answer_and_another_has_to_lead() -> None:
+    assert timed([refused(0.0, 5.9)], healed=4.0, muted=((0.0, 4.0),)) == []
+    assert timed([refused(0.0, 6.1)], healed=4.0, muted=((0.0, 4.0),)) == [Kind.SLOW]
+    assert timed([], healed=6.0, led=5.5, muted=((0.0, 6.0),)) == [Kind.FAILOVER]
