@@ -172,7 +172,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "unknown": sum(one.unknown for one in done),
         "longest_unknown": round(max((one.closed_within for one in done), default=0.0), 2),
         "longest": _times(done) if done else {},
-        "wrong": {kind: kinds[kind] for kind in Kind},
+        "wrong": {kind.value: kinds[kind] for kind in Kind},
         "counts": [{"unrecorded": one.unrecorded, "counted": one.counted} for one in run.counts],
         "fsyncs": asdict(run.synced) if run.synced else None,
         "control": asdict(run.control) if run.control else None,

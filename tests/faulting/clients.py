@@ -17,7 +17,7 @@ import httpx
 
 from server.cli.signing_client import SignatureAuth
 from tests.e2e.line import Key
-from tests.faulting.history import Told
+from tests.faulting.history import STRANGER, Told
 
 CLIENTS = 6
 ANSWER_SECONDS = 12.0
@@ -133,7 +133,7 @@ async def _stranger(crowd: Crowd) -> None:
         endpoint = crowd.endpoint
         async with client_of(endpoint, sign) as http:
             while crowd.serves_at(endpoint):
-                told, _ = await ask(http, "stranger", 0, "GET", "/auth/whoami")
+                told, _ = await ask(http, STRANGER, 0, "GET", "/auth/whoami")
                 crowd.told.append(told)
                 await asyncio.sleep(0.02)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from server.cli.signing_client import SignatureAuth
 from tests.faulting.clients import ask, client_of
-from tests.faulting.history import COUNTED, Told, Wrong, check_counts
+from tests.faulting.history import COUNTED, STRANGER, Told, Wrong, check_counts
 from tests.faulting.site import Site
 
 STRANGERS, EACH = 4, 50
@@ -55,7 +55,7 @@ async def _stranger(site: Site) -> Sequence[Told]:
     key = site.server.root.access_key
     sign = SignatureAuth(key, "not the secret", sign_body=True, now=lambda: datetime.now(UTC) + site.offset())
     async with client_of(site.server.http, sign) as http:
-        return [(await ask(http, "stranger", 0, "GET", "/auth/whoami"))[0] for _ in range(EACH)]
+        return [(await ask(http, STRANGER, 0, "GET", "/auth/whoami"))[0] for _ in range(EACH)]
 
 
 async def _counted(site: Site) -> int:

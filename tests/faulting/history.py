@@ -95,6 +95,10 @@ class Row:
 
 COUNTED = (401, 429)
 """What strangers are told. Of these only some have a record of their own; the others are counted."""
+STRANGER = "stranger"
+"""What a request is called that is signed badly, on purpose."""
+ANOTHER_CLOCK = "date-out-of-window"
+"""Why somebody is turned away who signed before the server's clock jumped, and was heard after it."""
 
 
 def unrecorded(told: Sequence[Told], kept: Sequence[Kept]) -> int:
@@ -143,6 +147,8 @@ def _of_one(one: Told, records: Sequence[Kept], ids: set[str]) -> Iterator[Wrong
     name = f"{one.what} {one.request_id} ({one.status} {one.reason})"
     if one.status >= 500 and one.status != 503:
         yield Wrong(Kind.ANSWER, f"{name}: no such answer is promised")
+    if one.status in COUNTED and one.what != STRANGER and not one.reason.endswith(ANOTHER_CLOCK):
+        yield Wrong(Kind.ANSWER, f"{name}: an honest caller is turned away")
     if one.status == 503 and not one.retry_after:
         yield Wrong(Kind.ANSWER, f"{name}: it does not say when to come back")
     if one.done and len(changed) < one.makes:

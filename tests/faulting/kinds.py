@@ -79,8 +79,8 @@ async def postgres_suspended(site: Site, choice: random.Random) -> Struck:
 
 
 async def backend_suspended(site: Site, choice: random.Random) -> Struck:
-    await _suspended(site, [choice.choice(await site.backends())], choice.uniform(1, 4))
-    return Struck()
+    """Whoever has asked it already waits until it goes on."""
+    return Struck(held=(await _suspended(site, [choice.choice(await site.backends())], choice.uniform(1, 4)),))
 
 
 async def _suspended(site: Site, pids: Collection[int], seconds: float) -> Span:

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from tests.faulting.history import Kind, Told, Wrong
 
-REFUSED_WITHIN = 2.0
-"""Seconds in which a client is told that it cannot be served."""
+ANSWERED_WITHIN = 2.0
+"""Seconds in which a client is answered, if only by being told that it cannot be served."""
 RECOVERED_WITHIN = 5.0
 """Seconds after the end of a cause, in which its last effect is seen."""
 LED_WITHIN = 5.0
@@ -25,11 +25,12 @@ Span: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """What a fault tells of itself: when its cause ended; while which process that answers was suspended; and, if it
-    struck the leader, from when until when nobody else led."""
+    """What a fault tells of itself: when its cause ended; while a process that answers was suspended; while one was
+    that a few had asked already; and, if it struck the leader, from when until when nobody else led."""
 
     ended: float = field(default_factory=time.monotonic)
     muted: tuple[Span, ...] = ()
+    held: tuple[Span, ...] = ()
     leaderless: Span | None = None
 
 
@@ -76,38 +77,34 @@ class Promised:
     wrong: tuple[Wrong, ...]
 
 
-def promised(
-    told: Sequence[Told], healed: float, leaderless: Span, late: Sequence[Span], muted: Sequence[Span] = ()
-) -> Promised:
-    """``healed``: when the cause ended; ``leaderless``: until somebody leads, from then on or from when the leader was
-    struck; ``late``: when nobody could have done anything; ``muted``: when some could not have answered, which
-    excuses no one who was to lead in their place."""
-    excused = [*late, *muted]
-    refusals = [(one, Waited.through(one.begun, one.ended, excused)) for one in told if one.status == 503 or one.silent]
-    troubled = [one.ended for one in told if _is_trouble(one, excused)]
-    recovery = Waited.through(healed, max([healed, *troubled]), late)
-    failover = Waited.through(*leaderless, late)
+def promised(told: Sequence[Told], struck: Struck, led: float, late: Sequence[Span]) -> Promised:
+    """``led``: when somebody led, after the cause had ended; ``late``: when nobody could have done anything.
+
+    That a process was suspended excuses who cannot have answered, and no one who was to lead in its place. Where it
+    serves a few alone they may be well once it goes on; whoever is refused is refused in time.
+    """
+    waits = []
+    for one in told:
+        if one.status or one.silent:
+            held = () if one.status == 503 else struck.held
+            waits.append((one, Waited.through(one.begun, one.ended, [*late, *struck.muted, *held])))
+    slow = [(one, waited) for one, waited in waits if waited.counts > ANSWERED_WITHIN]
+    troubled = [one.ended for one in told if one.status == 0 or one.status >= 500] + [one.ended for one, _ in slow]
+    recovery = Waited.through(struck.ended, max([struck.ended, *troubled]), late)
+    failover = Waited.through(*(struck.leaderless or (struck.ended, led)), late)
+    refusals = (waited for one, waited in waits if one.status == 503)
     return Promised(
-        max((waited for _, waited in refusals), key=lambda waited: waited.counts, default=NOTHING),
+        max(refusals, key=lambda waited: waited.counts, default=NOTHING),
         recovery,
         failover,
-        tuple(_broken(refusals, recovery, failover)),
+        tuple(_broken(slow, recovery, failover)),
     )
 
 
-def _is_trouble(one: Told, excused: Sequence[Span]) -> bool:
-    """A failure, no answer, or one that came so late that nobody would call it well."""
-    if one.status == 0 or one.status >= 500:
-        return True
-    whole = one.ended - one.begun
-    return whole > REFUSED_WITHIN and whole - overlap(excused, one.begun, one.ended) > REFUSED_WITHIN
-
-
-def _broken(refusals: Iterable[tuple[Told, Waited]], recovery: Waited, failover: Waited) -> Iterator[Wrong]:
-    for one, waited in refusals:
-        if waited.counts > REFUSED_WITHIN:
-            told = f"{one.status} {one.reason}" if one.status else "no answer"
-            yield Wrong(Kind.SLOW, f"{one.what} {one.request_id}: {told} after {waited}")
+def _broken(slow: Iterable[tuple[Told, Waited]], recovery: Waited, failover: Waited) -> Iterator[Wrong]:
+    for one, waited in slow:
+        told = f"{one.status} {one.reason}".strip() if one.status else "no answer"
+        yield Wrong(Kind.SLOW, f"{one.what} {one.request_id}: {told} after {waited}")
     if recovery.counts > RECOVERED_WITHIN:
         yield Wrong(Kind.RECOVERY, f"the last trouble was {recovery} after the cause had ended")
     if failover.counts > LED_WITHIN:

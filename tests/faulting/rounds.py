@@ -140,8 +140,7 @@ async def round_of(
         row["id"]: Row(row["version"], row["description"], row["deleted_at"] is not None)
         for row in await site.sql(_ROWS, prefix)
     }
-    leaderless = struck.leaderless or (struck.ended, led)
-    times = promised(crowd.told, struck.ended, leaderless, heart.late_since(began), struck.muted)
+    times = promised(crowd.told, struck, led, heart.late_since(began))
     wrong = [*check(crowd.told, kept, rows), *times.wrong]
     if not recovered:
         wrong.append(Wrong(Kind.ANSWER, f"{PATIENCE:.0f} s after the fault requests still fail"))

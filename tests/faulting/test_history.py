@@ -9,7 +9,7 @@ from audit.checkpoint import Checkpoint
 from audit.merkle import Edge, leaf_hash
 from audit.note import Note, Signer, signed
 from tests.faulting.history import Kept, Kind, Leaf, Row, Told, check, check_counts, unrecorded
-from tests.faulting.promises import Span, promised
+from tests.faulting.promises import Span, Struck, promised
 from tests.faulting.tree import Tree
 
 TOLD = [
@@ -192,27 +192,33 @@ def test_failures_without_a_record_have_to_be_counted_and_no_others() -> None:
         assert [wrong.kind for wrong in check_counts(7, counted, killed=killed)] == [Kind.COUNT]
 
 
+@pytest.mark.parametrize("status", [401, 429])
+def test_an_honest_caller_who_is_turned_away_is_found(status: int) -> None:
+    """But for one whom the server's clock has overtaken."""
+    turned_away = Told("q0", "get", 0, status, "too-many-requests")
+    assert [wrong.kind for wrong in check([*TOLD, turned_away], KEPT, ROWS)] == [Kind.ANSWER]
+    overtaken = replace(turned_away, reason="request-handle-date-out-of-window")
+    assert check([*TOLD, overtaken], KEPT, ROWS) == []
+
+
 # -- in time --
 
 
-def timed(
-    told: list[Told],
-    *,
-    healed: float = 0.0,
-    led: float = 0.0,
-    late: tuple[Span, ...] = (),
-    muted: tuple[Span, ...] = (),
-) -> list[Kind]:
-    return [wrong.kind for wrong in promised(told, healed, (0.0, led), late, muted).wrong]
+AT_ZERO = Struck(0.0)
+
+
+def timed(told: list[Told], struck: Struck = AT_ZERO, *, led: float = 0.0, late: tuple[Span, ...] = ()) -> list[Kind]:
+    return [wrong.kind for wrong in promised(told, struck, led, late).wrong]
 
 
 def refused(begun: float, ended: float) -> Told:
     return Told("q", "get", 0, 503, "audit-unavailable", begun=begun, ended=ended)
 
 
-def test_a_refusal_that_comes_late_is_found() -> None:
-    assert timed([refused(0.0, 1.99)]) == []
-    assert timed([refused(0.0, 2.01)]) == [Kind.SLOW]
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_an_answer_that_comes_late_is_found(status: int) -> None:
+    assert timed([replace(refused(0.0, 1.99), status=status)]) == []
+    assert timed([replace(refused(0.0, 2.01), status=status)]) == [Kind.SLOW]
 
 
 def test_an_answer_that_never_comes_is_found_and_the_end_of_a_connection_is_none() -> None:
@@ -221,17 +227,14 @@ def test_an_answer_that_never_comes_is_found_and_the_end_of_a_connection_is_none
     assert timed([replace(none, silent=True)]) == [Kind.SLOW]
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [refused(4.5, 5.1), Told("q", "get", 0, 0, begun=5.0, ended=5.1), Told("q", "get", 0, 200, begun=0.0, ended=5.1)],
-    ids=["a refusal", "no answer", "a success that nobody waits for"],
-)
+@pytest.mark.parametrize("trouble", [refused(4.5, 5.1), Told("q", "get", 0, 0, begun=5.0, ended=5.1)])
 def test_trouble_long_after_its_cause_is_found(trouble: Told) -> None:
-    assert timed([trouble], healed=0.2) == []
+    assert timed([trouble], Struck(0.2)) == []
     assert timed([trouble]) == [Kind.RECOVERY]
 
 
-def test_a_success_that_is_not_late_is_no_trouble() -> None:
+def test_a_success_that_nobody_waits_for_is_trouble_and_another_is_none() -> None:
+    assert timed([Told("q", "get", 0, 200, begun=2.0, ended=5.1)]) == [Kind.SLOW, Kind.RECOVERY]
     assert timed([Told("q", "get", 0, 200, begun=8.5, ended=9.0)]) == []
 
 
@@ -251,6 +254,13 @@ def test_what_the_machine_kept_from_everybody_is_granted_and_nothing_more() -> N
 
 
 def test_who_was_suspended_need_not_answer_and_another_has_to_lead() -> None:
-    assert timed([refused(0.0, 5.9)], healed=4.0, muted=((0.0, 4.0),)) == []
-    assert timed([refused(0.0, 6.1)], healed=4.0, muted=((0.0, 4.0),)) == [Kind.SLOW]
-    assert timed([], healed=6.0, led=5.5, muted=((0.0, 6.0),)) == [Kind.FAILOVER]
+    suspended = Struck(4.0, muted=((0.0, 4.0),))
+    assert timed([refused(0.0, 5.9)], suspended) == []
+    assert timed([refused(0.0, 6.1)], suspended) == [Kind.SLOW]
+    assert timed([], Struck(6.0, muted=((0.0, 6.0),), leaderless=(0.0, 5.5))) == [Kind.FAILOVER]
+
+
+def test_who_waits_for_one_of_many_may_be_well_when_it_goes_on_and_is_refused_in_time() -> None:
+    held = Struck(4.0, held=((0.0, 4.0),))
+    assert timed([replace(refused(0.0, 4.1), status=200)], held) == []
+    assert timed([refused(0.0, 4.1)], held) == [Kind.SLOW]
