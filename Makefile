@@ -70,7 +70,7 @@ laws: dev  ## hold the policy engine to its laws with a million requests, some m
 	@LAWS_REQUESTS=$(LAWS_REQUESTS) $(BIN)/python -m pytest --numprocesses=2 tests/policy/test_policy_laws.py \
 		tests/policy/test_lint_fuzz.py $(PYTEST_ARGS)
 
-faults: dev  ## kill, suspend, cut and fill a server at work, and check its log, 25 minutes; FAULT_ROUNDS=10 for fewer
+faults: dev  ## kill, suspend, cut and fill a server at work, and check its log, 30 minutes; FAULT_ROUNDS=10 for fewer
 	@FAULT_ROUNDS="$(FAULT_ROUNDS)" FAULT_SEED="$(FAULT_SEED)" FAULT_SKIP="$(FAULT_SKIP)" $(BIN)/python -m tests.faulting
 
 check: dev  ## lint, types, import contracts, goldens
