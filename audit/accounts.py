@@ -10,7 +10,8 @@ class Settled(StrEnum):
     """What became of a record that was owed.
 
     ``record``: it is durable. ``refusal``: it could not be written, so the caller was refused (503). ``excluded``: the
-    audit policy wants none of it. ``counted``: one failure of many, that stands in the log as a part of their count.
+    audit policy wants none of it. ``counted``: one failure of many, that stands in the log as a part of their count;
+    until that is written it waits, and is not settled yet.
     ``unknown``: whether it is there hangs on a commit whose fate is still to be found out, or on an effect cut short.
     """
 

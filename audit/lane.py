@@ -56,6 +56,17 @@ class Lane:
         minute.in_full += 1
         return True
 
+    @property
+    def waiting(self) -> int:
+        """Failures that were counted and whose count nobody has told yet."""
+        return sum(minute.uncounted.total() for minute in (*self._over, self._minute))
+
+    def end(self) -> None:
+        """The present minute is over, whatever the time: nobody is served here any more."""
+        if self._minute.uncounted:
+            self._over.append(self._minute)
+        self._minute = _Minute(0)
+
     def due(self, at: datetime) -> bool:
         """Whether counts of a minute that is over wait to be told."""
         self._turn(at)

@@ -169,7 +169,7 @@ class Application:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await sweeper.once()
+            await sweeper.last()
 
 
 def terms_of(settings: Settings) -> Terms:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.bench import unrecorded
 from tests.bench.rows import Row, table
+from tests.world.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,6 +44,15 @@ def test_a_quick_run_measures_everything_and_writes_its_rows(tmp_path: Path) -> 
     }
     for row in rows:
         assert row["name"] in ran.stdout
+
+
+async def test_what_records_nothing_runs_on_no_database_but_the_benchs_own(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        await unrecorded.refuse_others(world.urls.application)
+    assert ended.value.code == 2
+    assert "a database of the bench's alone" in capsys.readouterr().err
 
 
 def test_a_floor_is_met_on_the_side_that_it_says() -> None:

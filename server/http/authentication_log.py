@@ -1,5 +1,5 @@
 """The records of failed authentications: each goes through the lane, before its 401 leaves; and the counts of what the
-lane did not let through, of failed logins too, once their minute is over.
+lane did not let through, of failed logins too, once their minute is over or the process ends.
 """
 
 from datetime import datetime
@@ -23,6 +23,7 @@ class Seals(Protocol):
 class Books(Protocol):
     def owed(self, count: int = 1) -> None: ...
     def settled(self, how: Settled, count: int = 1) -> None: ...
+    def counted(self, count: int) -> None: ...
 
 
 class AuthenticationLog:
@@ -42,12 +43,23 @@ class AuthenticationLog:
             told: dict[str, object] = {"claimed": cut(claimed), "reason": reason, "status": status}
             await self._write(ACTION, address, at, request_id, told)
 
-    async def flush(self, at: datetime) -> None:
-        """Record the counts of the minutes that are over. Called by a sweeper; what cannot be written stays."""
+    async def flush(self, at: datetime, *, last: bool = False) -> None:
+        """Record the counts of the minutes that are over, and where it is the ``last`` time, of the present one, too.
+
+        Called by a sweeper. Raises ``AuditUnavailable``; what cannot be written stays.
+        """
+        if last:
+            self._lane.end()
         while self._lane.due(at):
             with self._lane.telling() as repeated:
                 told: dict[str, object] = {"count": repeated.count, "minute": repeated.minute, "reason": "repeated"}
                 await self._write(repeated.action, repeated.address, at, "", told)
+            self._books.counted(repeated.count)
+
+    @property
+    def untold(self) -> int:
+        """Failures that were counted and whose count is not in the log."""
+        return self._lane.waiting
 
     async def _write(self, action: str, address: str, at: datetime, request_id: str, told: dict[str, object]) -> None:
         action_id = new_id()

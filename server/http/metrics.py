@@ -298,6 +298,7 @@ class Metrics:
             "as",
         )
         self._under_way = self._gauge("audit_actions_under_way", "Actions that have begun and not ended.")
+        self._to_count = self._gauge("audit_failures_to_count", "Failures whose count is still to be written.")
         self._rejected = self._counter(
             "audit_rejected_requests_total", "Requests refused because they could not be recorded."
         )
@@ -426,9 +427,16 @@ class Metrics:
             self._accounts(_OWED).inc(count)
 
     def settled(self, how: Settled, count: int = 1) -> None:
-        """What became of ``count`` of them."""
-        if count:
+        """What became of ``count`` of them. What is to be counted is settled once its count is written."""
+        if how is Settled.COUNTED:
+            self._to_count().inc(count)
+        elif count:
             self._accounts(how).inc(count)
+
+    def counted(self, count: int) -> None:
+        """A count of so many failures stands in the log."""
+        self._to_count().inc(-count)
+        self._accounts(Settled.COUNTED).inc(count)
 
     def account_begun(self) -> None:
         self._under_way().inc()

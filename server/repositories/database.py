@@ -34,6 +34,9 @@ for its row's lock in this time, too."""
 ANSWER_SECONDS = 1.8
 """When a caller whose commit did not answer is told what is known, counted from when it was sent."""
 CONNECT_SECONDS = 1.5
+COMMITS: Mapping[str, str] = {"synchronous_commit": "on"}
+"""What every connection of ours begins with, whatever a role, a database or a file says: what was committed is on
+disk."""
 SIGNATURE_KEY = "request_signature_pkey"
 
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
@@ -147,6 +150,7 @@ class Database:
                 "transaction_timeout": f"{WRITE_SECONDS * 1000 + 500:.0f}ms",
                 "idle_in_transaction_session_timeout": limit,
                 "timezone": "UTC",
+                **COMMITS,
             },
         )
         await connection.set_type_codec(

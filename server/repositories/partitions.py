@@ -15,7 +15,16 @@ import asyncpg
 from sqlalchemy import text
 
 from actions.errors import Unavailable
-from server.repositories.database import CONNECT_SECONDS, Connection, Database, Query, Row, errors, is_connection_loss
+from server.repositories.database import (
+    COMMITS,
+    CONNECT_SECONDS,
+    Connection,
+    Database,
+    Query,
+    Row,
+    errors,
+    is_connection_loss,
+)
 
 BATCH = 2000
 """Records that are looked at together."""
@@ -192,7 +201,7 @@ class Partitions:
     async def _connect(self) -> Connection:
         if self._url is None:
             raise Unavailable("This is done on the server's own machine.", reason="elsewhere")
-        settings = {"application_name": "chamberlain-owner", "timezone": "UTC"}
+        settings = {"application_name": "chamberlain-owner", "timezone": "UTC", **COMMITS}
         connection: Connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, server_settings=settings)
         return connection
 

@@ -19,11 +19,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from server.embedded import DatabaseUrls, EmbeddedPostgres
 from tests.bench import bare
 from tests.bench.load import Job, Load
 
 START_SECONDS = 120.0
+MARK = "made for a benchmark, and thrown away after it"
+"""Stands as a comment on the bench's own database, and on no other."""
 CONNECTIONS = 10
 """Database connections of each worker, Chamberlain's and the bare server's alike."""
 
@@ -49,9 +53,20 @@ async def postgres(place: Path) -> AsyncIterator[DatabaseUrls]:
     data.mkdir(mode=0o700)
     server = EmbeddedPostgres(data, system_dir=place / "system")
     try:
-        yield await server.start()
+        urls = await server.start()
+        await _mark(urls.migrator)
+        yield urls
     finally:
         await server.stop()
+
+
+async def _mark(url: str) -> None:
+    """Without it no program of the bench takes the database for one on which nothing has to be recorded."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"COMMENT ON DATABASE chamberlain IS '{MARK}'")
+    finally:
+        await connection.close()
 
 
 @dataclass(frozen=True)

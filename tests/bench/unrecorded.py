@@ -1,7 +1,8 @@
 """A Chamberlain that records nothing: what the log costs is what this one answers more.
 
 The server has no such switch. This program puts other parts in the place of two of the server's before it starts one;
-everything else, the policy, the signatures and their protection from replay, is as it is served.
+everything else, the policy, the signatures and their protection from replay, is as it is served. It runs on no other
+database than one that ``tests.bench.servers`` has made and marked.
 
     python -m tests.bench.unrecorded serve      prints its port; settings as for `chamberlain serve`, and a database
     python -m tests.bench.unrecorded work ...   is one worker, started by the other
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import asyncpg
 from sqlalchemy import LargeBinary, bindparam, insert, literal_column, select
 from sqlalchemy.sql.dml import Delete, Insert, Update
 
@@ -29,7 +31,11 @@ from server.repositories.database import Query
 from server.repositories.rows import request_signatures
 from server.settings import load
 from server.supervisor import Supervisor
+from tests.bench.servers import MARK
 
+_MARK = """
+    SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()
+"""
 _NOTHING = Record(Columns(new_id(), Phase.DONE, datetime.now(UTC), "", "", ""), b"", None)
 
 
@@ -72,15 +78,33 @@ async def serve() -> int:
     configure("error")
     settings = load()
     assert settings.database_url is not None
+    await refuse_others(settings.database_url.get_secret_value())
     os.environ[worker.DATABASE_URL] = settings.database_url.get_secret_value()
     command = [sys.executable, "-m", "tests.bench.unrecorded", "work"]
     supervisor = Supervisor(command, workers=settings.workers, port=0, metrics_port=0)
     return await supervisor.run(on_ready=lambda: print(supervisor.http_address[1], flush=True))
 
 
-if __name__ == "__main__":
+async def refuse_others(url: str) -> None:
+    """End the program with code 2 on any database but one that the bench has made."""
+    connection = await asyncpg.connect(url)
+    try:
+        mark = await connection.fetchval(_MARK)
+    finally:
+        await connection.close()
+    if mark != MARK:
+        sys.stderr.write("This program records nothing, so it runs on a database of the bench's alone; this is none.\n")
+        sys.exit(2)
+
+
+def main() -> None:
     how, *rest = sys.argv[1:]
     if how == "serve":
         sys.exit(asyncio.run(serve()))
+    asyncio.run(refuse_others(os.environ[worker.DATABASE_URL]))
     sys.argv[1:] = rest
     work()
+
+
+if __name__ == "__main__":
+    main()

@@ -51,6 +51,7 @@ class House:
         self.data = self.folder / "data"
         self.policies = self.folder / "policies"
         shutil.copytree(POLICIES, self.policies, ignore=shutil.ignore_patterns("tests"))  # lest they gate every edit
+        self.command: tuple[str, ...] = CHAMBERLAIN
         self._starts = 0
 
     @property
@@ -76,7 +77,7 @@ class House:
         out, err = (self.folder / f"{self._starts}.{name}" for name in ("out", "err"))
         with out.open("wb") as shown, err.open("wb") as logged:
             process = subprocess.Popen(
-                CHAMBERLAIN,
+                self.command,
                 env=self.environment(**settings),
                 stdin=subprocess.DEVNULL,
                 stdout=shown,

@@ -5,7 +5,6 @@ client's making, by which its records are found even if no answer came.
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import httpx
 
 from server.cli.signing_client import SignatureAuth
 from tests.e2e.line import Key
-from tests.faulting.history import Told
+from tests.faulting.history import STRANGER, Told
 
 CLIENTS = 6
 ANSWER_SECONDS = 12.0
@@ -134,7 +133,7 @@ async def _stranger(crowd: Crowd) -> None:
         endpoint = crowd.endpoint
         async with client_of(endpoint, sign) as http:
             while crowd.serves_at(endpoint):
-                told, _ = await ask(http, "stranger", 0, "GET", "/auth/whoami")
+                told, _ = await ask(http, STRANGER, 0, "GET", "/auth/whoami")
                 crowd.told.append(told)
                 await asyncio.sleep(0.02)
 
@@ -149,8 +148,8 @@ async def ask(
     """One request, and what was told."""
     request_id, begun = uuid4().hex, time.monotonic()
     problem: dict[str, Any] = {}
-    status, answer, retry_after = 0, None, True
-    with contextlib.suppress(httpx.TransportError):
+    status, answer, retry_after, silent = 0, None, True, False
+    try:
         response = await http.request(method, path, json=body, headers={"x-request-id": request_id})
         status, retry_after = response.status_code, "retry-after" in response.headers
         try:
@@ -162,7 +161,11 @@ async def ask(
         if what == "graphql" and status == 200 and answer.get("errors"):
             problem = answer["errors"][0]["extensions"]
             status, retry_after = problem["status"], "retry_after" in problem
+    except httpx.TimeoutException:
+        silent = True
+    except httpx.TransportError:
+        pass  # the connection was ended
     code = str(problem.get("code", ""))
     reason = next((known for known in REASONS if code.endswith(known)), code)
-    told = Told(request_id, what, makes, status, reason, problem.get("action_id"), retry_after, begun, time.monotonic())
-    return told, answer
+    action_id, ended = problem.get("action_id"), time.monotonic()
+    return Told(request_id, what, makes, status, reason, action_id, retry_after, begun, ended, silent), answer

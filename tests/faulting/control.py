@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from server.cli.signing_client import SignatureAuth
 from tests.faulting.clients import ask, client_of
+from tests.faulting.heartbeat import Heartbeat
 from tests.faulting.history import Kind
 from tests.faulting.kinds import postgres_killed
 from tests.faulting.rounds import round_of
@@ -33,18 +34,16 @@ class Synced:
     syncs: int
 
 
-async def control(site: Site, choice: random.Random, tree: Tree) -> Control:
-    """Let the application commit without waiting for the disk, and kill all of PostgreSQL: the checker must find it.
+async def control(site: Site, choice: random.Random, tree: Tree, heart: Heartbeat) -> Control:
+    """Kill all of PostgreSQL under a server whose commits do not wait for the disk (``tests.faulting.unsynced``, which
+    the site runs by now): the checker must find it.
 
     It comes last: what a site has lost it does not get back.
     """
-    await site.sql("ALTER ROLE chamberlain_app SET synchronous_commit = off")
     await site.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")  # lest it come to disk by and by, as on a busy machine
     await site.sql("SELECT pg_reload_conf()")
-    await site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'chamberlain_app'")
-    await asyncio.sleep(2)
     for number in range(1, TRIES + 1):
-        done = await round_of(site, 9000 + number, "control", postgres_killed, choice, tree)
+        done = await round_of(site, 9000 + number, "control", postgres_killed, choice, tree, heart)
         lost = [wrong for wrong in done.wrong if wrong.kind is Kind.LOST]
         if lost:
             return Control(len(lost), True, number)

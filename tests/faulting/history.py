@@ -25,6 +25,12 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
     ANSWER = "answer"
     """An answer that is no answer: a 500, or a 503 that does not say when to come back."""
+    SLOW = "slow"
+    """A refusal that came later than it is promised, or nothing at all for as long as anybody waits."""
+    RECOVERY = "recovery"
+    FAILOVER = "failover"
+    COUNT = "count"
+    """Failures to sign that stand in the log neither one by one nor as a number; or more of them than there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Told:
     retry_after: bool = True
     begun: float = 0.0
     ended: float = 0.0
+    silent: bool = False
+    """Nothing came, not even the end of the connection, for as long as its client waited."""
 
     @property
     def done(self) -> bool:
@@ -85,6 +93,30 @@ class Row:
     deleted: bool
 
 
+COUNTED = (401, 429)
+"""What strangers are told. Of these only some have a record of their own; the others are counted."""
+STRANGER = "stranger"
+"""What a request is called that is signed badly, on purpose."""
+ANOTHER_CLOCK = "date-out-of-window"
+"""Why somebody is turned away who signed before the server's clock jumped, and was heard after it."""
+
+
+def unrecorded(told: Sequence[Told], kept: Sequence[Kept]) -> int:
+    """How many failures have to stand in the log as a part of a number."""
+    recorded = {record.request_id for record in kept}
+    return sum(one.status in COUNTED and one.request_id not in recorded for one in told)
+
+
+def check_counts(unrecorded: int, counted: int, *, killed: bool) -> list[Wrong]:
+    """Failures without a record of their own, and those that the log counts. A worker that was ``killed`` takes with
+    it what it had not told yet; one that ends in good order takes nothing."""
+    if counted > unrecorded:
+        return [Wrong(Kind.COUNT, f"{counted} failures are counted, and there were {unrecorded}")]
+    if counted < unrecorded and not killed:
+        return [Wrong(Kind.COUNT, f"{unrecorded} failures have no record, and {counted} are counted")]
+    return []
+
+
 def check(told: Sequence[Told], kept: Sequence[Kept], rows: Mapping[str, Row]) -> list[Wrong]:
     """What cannot be. ``kept`` is in the order of the log."""
     by_request: dict[str, list[Kept]] = defaultdict(list)
@@ -115,12 +147,18 @@ def _of_one(one: Told, records: Sequence[Kept], ids: set[str]) -> Iterator[Wrong
     name = f"{one.what} {one.request_id} ({one.status} {one.reason})"
     if one.status >= 500 and one.status != 503:
         yield Wrong(Kind.ANSWER, f"{name}: no such answer is promised")
+    if one.status in COUNTED and one.what != STRANGER and not one.reason.endswith(ANOTHER_CLOCK):
+        yield Wrong(Kind.ANSWER, f"{name}: an honest caller is turned away")
     if one.status == 503 and not one.retry_after:
         yield Wrong(Kind.ANSWER, f"{name}: it does not say when to come back")
     if one.done and len(changed) < one.makes:
         yield Wrong(Kind.LOST, f"{name}: {len(changed)} of {one.makes} records")
-    if one.status and one.status not in (401, 429, 503) and not records:
+    if one.status and one.status not in (*COUNTED, 503) and not records:
         yield Wrong(Kind.LOST, f"{name}: no record")
+    if one.done and records and all(record.result != "succeeded" for record in records):
+        yield Wrong(Kind.LOST, f"{name}: the log says that it was {records[0].result}")
+    if 400 <= one.status < 500 and any(record.result == "succeeded" for record in records):
+        yield Wrong(Kind.INVENTED, f"{name}: the log says that it succeeded")
     if one.refused and changed:
         yield Wrong(Kind.INVENTED, f"{name}: told that nothing was done, and the log says otherwise")
     if len(changed) > one.makes:

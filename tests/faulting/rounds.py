@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
+import httpx
 import orjson
 
+from audit.checkpoint import Checkpoint
+from audit.note import Note
 from tests.e2e.house import until
-from tests.faulting.clients import Crowd
-from tests.faulting.history import Kept, Kind, Leaf, Row, Told, Wrong, check
+from tests.faulting.clients import ANSWER_SECONDS, Crowd
+from tests.faulting.heartbeat import Heartbeat
+from tests.faulting.history import Kept, Kind, Leaf, Row, Told, Wrong, check, unrecorded
 from tests.faulting.kinds import Fault
+from tests.faulting.promises import Promised, promised
 from tests.faulting.site import Site
 from tests.faulting.tree import Tree
 
@@ -57,27 +62,38 @@ class Done:
     unknown: int
     closed_within: float
     """Until the last of them was found out."""
-    recovery: float
-    """From the end of the cause to the last failure that a client saw."""
+    unrecorded: int
+    """Failures to sign that have no record of their own."""
+    times: Promised
     wrong: list[Wrong] = field(default_factory=list)
 
     @property
     def statuses(self) -> Counter[str]:
         return Counter(told.reason or str(told.status or "none") for told in self.told)
 
-    @property
-    def longest_refusal(self) -> float:
-        return max((told.ended - told.begun for told in self.told if told.status == 503), default=0.0)
-
 
 class Watcher:
-    """Somebody outside who looks at the newest checkpoint all the time, and keeps what it was shown."""
+    """Somebody outside who looks at the newest checkpoint all the time, as it is served to anybody and as it lies in
+    the database, and keeps what it was shown."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, crowd: Crowd) -> None:
         self._site = site
+        self._crowd = crowd
         self.seen: set[str] = set()
 
     async def run(self) -> None:
+        await asyncio.gather(self._look(), self._ask())
+
+    async def _ask(self) -> None:
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as http:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await http.get(f"{self._crowd.endpoint}/checkpoint")
+                    if answer.status_code == 200:
+                        self.seen.add(answer.text)
+                await asyncio.sleep(0.2)
+
+    async def _look(self) -> None:
         connection: asyncpg.Connection[asyncpg.Record] | None = None
         while True:
             try:
@@ -92,23 +108,26 @@ class Watcher:
             await asyncio.sleep(0.2)
 
 
-async def round_of(site: Site, number: int, name: str, fault: Fault, choice: random.Random, tree: Tree) -> Done:
+async def round_of(
+    site: Site, number: int, name: str, fault: Fault, choice: random.Random, tree: Tree, heart: Heartbeat
+) -> Done:
     """Have the fault happen, and check everything."""
     await asyncio.to_thread(
         until, lambda: site.server.counted("chamberlain_workers", state="ready") == 2, "two workers"
     )
+    began = time.monotonic()
     begun = await _until_answered(site, "SELECT pg_current_xact_id()::text AS xid")
     xid, prefix = str(begun[0]["xid"]), f"r{number}"
     crowd = Crowd(site.server.http, site.server.root, prefix, random.Random(choice.random()), site.offset)
-    watcher = Watcher(site)
+    watcher = Watcher(site, crowd)
     watching = asyncio.create_task(watcher.run())
     crowd.start()
     await asyncio.sleep(BEFORE)
     try:
-        await fault(site, choice)
+        struck = await fault(site, choice)
         healed = time.monotonic()
         crowd.endpoint = site.server.http
-        recovered = await _quiet(crowd, healed)
+        recovered, led = await asyncio.gather(_quiet(crowd, healed), site.led())
     finally:
         await crowd.stop()
         watching.cancel()
@@ -121,12 +140,15 @@ async def round_of(site: Site, number: int, name: str, fault: Fault, choice: ran
         row["id"]: Row(row["version"], row["description"], row["deleted_at"] is not None)
         for row in await site.sql(_ROWS, prefix)
     }
-    wrong = check(crowd.told, kept, rows)
+    times = promised(crowd.told, struck, led, heart.late_since(began))
+    wrong = [*check(crowd.told, kept, rows), *times.wrong]
     if not recovered:
         wrong.append(Wrong(Kind.ANSWER, f"{PATIENCE:.0f} s after the fault requests still fail"))
     if not numbered:
         wrong.append(Wrong(Kind.INDEX, "records are not numbered"))
     wrong += await _of_the_tree(site, tree, watcher.seen)
+    if not await _served(site, tree.size):
+        wrong.append(Wrong(Kind.CHECKPOINT, f"the checkpoint that is served does not reach {tree.size} leaves"))
     return Done(
         fault=name,
         told=crowd.told,
@@ -134,7 +156,8 @@ async def round_of(site: Site, number: int, name: str, fault: Fault, choice: ran
         acknowledged=sum(told.makes for told in crowd.told if told.done),
         unknown=len(unknown),
         closed_within=closed,
-        recovery=max(0.0, crowd.last_trouble() - healed),
+        unrecorded=unrecorded(crowd.told, kept),
+        times=times,
         wrong=wrong,
     )
 
@@ -165,6 +188,19 @@ async def _numbered(site: Site, xid: str) -> bool:
         if not row["count"]:
             return True
         await asyncio.sleep(0.1)
+    return False
+
+
+async def _served(site: Site, size: int) -> bool:
+    """Whether the checkpoint that anybody may ask for comes to cover so many leaves."""
+    deadline = time.monotonic() + 15
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as http:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await http.get(f"{site.server.http}/checkpoint")
+                if answer.status_code == 200 and Checkpoint.of(Note.read(answer.text)).size >= size:
+                    return True
+            await asyncio.sleep(0.1)
     return False
 
 

@@ -7,22 +7,33 @@ import signal
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import asyncpg
 
+from audit.note import Verifier
 from server.embedded import _working_in
 from tests.e2e.house import House, Server, until
 from tests.faulting.peers import facing
 
 DISK = "1200m"
+FAILOVER_PATIENCE = 20.0
+"""Seconds after which nobody is waited for any more to lead."""
+_KEYS = "SELECT public_key FROM audit_key ORDER BY created_at"
 _LEADER = """
-    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = x'74726565'::bigint AND granted
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    SELECT pid, backend_start::text AS begun FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND classid = 0 AND objid = x'74726565'::bigint AND granted
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+
+Leading: TypeAlias = tuple[int, str]
+"""A connection that leads, told apart for good: the process that serves it, and since when."""
 
 
 class Site:
@@ -70,6 +81,12 @@ class Site:
             for name, value in before.items():
                 os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
+    def restart(self, *command: str) -> None:
+        """End the server in good order, and start it again, or another program in its place."""
+        assert self.server.stop() == 0, self.server.log
+        self.house.command = command or self.house.command
+        self.start()
+
     def leave(self) -> None:
         with suppress(AttributeError):
             self.resume(self.everybody())
@@ -101,11 +118,36 @@ class Site:
         rows = await self.sql("SELECT pid FROM pg_stat_activity WHERE usename = 'chamberlain_app'")
         return [row["pid"] for row in rows]
 
-    async def leader(self) -> int | None:
-        """The worker whose sequencer leads."""
-        for row in await self.sql(_LEADER):
-            return facing(row["pid"], self.workers())
-        return None
+    async def leader(self) -> tuple[int, "Leading"]:
+        """The worker whose sequencer leads, and the connection by which it does."""
+        [row] = await self.sql(_LEADER)
+        worker = facing(row["pid"], self.workers())
+        assert worker is not None, "the leader is no worker of this server's"
+        return worker, (row["pid"], row["begun"])
+
+    async def led(self, other_than: "Leading | None" = None) -> float:
+        """When somebody leads, by another connection than that; or when nobody was waited for any more."""
+        deadline = time.monotonic() + FAILOVER_PATIENCE
+        connection: asyncpg.Connection[asyncpg.Record] | None = None
+        while time.monotonic() < deadline:
+            try:
+                connection = connection or await self.connect()
+                row = await connection.fetchrow(_LEADER, timeout=2)
+                if row is not None and (row["pid"], row["begun"]) != other_than:
+                    break
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+            await asyncio.sleep(0.05)
+        found = time.monotonic()
+        if connection is not None:
+            connection.terminate()
+        return found
+
+    async def keys(self) -> list[Verifier]:
+        """Those that the log signs with."""
+        return [Verifier.read(row["public_key"]) for row in await self.sql(_KEYS)]
 
     def kill(self, pids: Iterable[int]) -> None:
         self._signal(pids, signal.SIGKILL)

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.checkpoint import Checkpoint
 from audit.merkle import Edge, leaf_hash
-from tests.faulting.history import Kept, Kind, Leaf, Row, Told, check
+from audit.note import Note, Signer, signed
+from tests.faulting.history import Kept, Kind, Leaf, Row, Told, check, check_counts, unrecorded
+from tests.faulting.promises import Span, Struck, promised
 from tests.faulting.tree import Tree
 
 TOLD = [
@@ -110,8 +113,12 @@ def test_an_answer_that_is_none_is_found(answer: Told) -> None:
 # -- the tree --
 
 
-def note(size: int, root: bytes) -> str:
-    return f"{Checkpoint('log', size, root).text()}\n\N{EM DASH} log AAAAAAAA\n"
+SIGNER, STRANGER = (Signer("log", Ed25519PrivateKey.generate()) for _ in range(2))
+KEYS = [SIGNER.verifier]
+
+
+def note(size: int, root: bytes, by: Signer = SIGNER) -> str:
+    return str(signed(Checkpoint("log", size, root).text(), [by]))
 
 
 def grown(count: int) -> tuple[list[Leaf], dict[int, str]]:
@@ -127,7 +134,7 @@ def grown(count: int) -> tuple[list[Leaf], dict[int, str]]:
 
 def test_an_honest_tree_is_believed() -> None:
     leaves, signed = grown(9)
-    tree = Tree()
+    tree = Tree(KEYS)
     assert list(tree.grow(leaves[:6], {size: told for size, told in signed.items() if size <= 6})) == []
     assert list(tree.grow(leaves[6:], {9: signed[9]})) == []
     assert [wrong for told in signed.values() for wrong in tree.agrees(told)] == []
@@ -139,14 +146,121 @@ def test_each_lie_of_a_tree_is_found() -> None:
     gone = [*leaves[:5], replace(leaves[5], bytes=None)]
     other = [*leaves[:5], replace(leaves[5], bytes=b"other")]
     forged = [*leaves[:5], Leaf(5, leaf_hash(b"other"), b"other")]
-    kinds = [{wrong.kind for wrong in Tree().grow(lie, signed)} for lie in (gap, gone, other, forged)]
+    kinds = [{wrong.kind for wrong in Tree(KEYS).grow(lie, signed)} for lie in (gap, gone, other, forged)]
     assert kinds == [{Kind.INDEX}, {Kind.LOST}, {Kind.INDEX}, {Kind.CHECKPOINT}]
 
 
 def test_a_checkpoint_that_was_shown_and_is_not_of_this_log_is_found() -> None:
     leaves, signed = grown(6)
-    tree = Tree()
+    tree = Tree(KEYS)
     assert list(tree.grow(leaves, signed)) == []
     for shown in (note(3, bytes(32)), note(5, bytes(32)), note(7, bytes(32))):
         assert [wrong.kind for wrong in tree.agrees(shown)] == [Kind.CHECKPOINT]
-    assert [wrong.kind for wrong in Tree().grow(leaves, {7: note(7, bytes(32))})] == [Kind.CHECKPOINT]
+    assert [wrong.kind for wrong in Tree(KEYS).grow(leaves, {7: note(7, bytes(32))})] == [Kind.CHECKPOINT]
+
+
+def test_a_checkpoint_that_the_log_has_not_signed_is_found() -> None:
+    """Of the right size and the right root, all the same."""
+    leaves, told = grown(3)
+    root = Checkpoint.of(Note.read(told[3])).root
+    garbled = told[3].replace(str(Note.read(told[3]).signatures[0])[-12:], "AAAAAAAAAAA\n")
+    for forged in (note(3, root, STRANGER), garbled, "no note"):
+        tree = Tree(KEYS)
+        assert list(tree.grow(leaves, told)) == []
+        assert [wrong.kind for wrong in tree.agrees(forged)] == [Kind.CHECKPOINT]
+
+
+# -- what was told, and what was recorded --
+
+
+def test_what_was_told_to_be_done_and_is_recorded_as_denied_is_lost() -> None:
+    denied = [replace(one, result="denied") if one.request_id == "q3" else one for one in KEPT]
+    assert [wrong.kind for wrong in check(TOLD, denied, ROWS)] == [Kind.LOST]
+
+
+def test_what_was_told_to_be_missing_and_is_recorded_as_done_is_invented() -> None:
+    done = [replace(one, result="succeeded") if one.request_id == "q9" else one for one in KEPT]
+    assert [wrong.kind for wrong in check(TOLD, done, ROWS)] == [Kind.INVENTED]
+
+
+def test_failures_without_a_record_have_to_be_counted_and_no_others() -> None:
+    recorded = Kept("q0", "a0", "done", "denied")
+    assert (unrecorded(TOLD, KEPT), unrecorded(TOLD, [*KEPT, recorded])) == (1, 0)
+    assert check_counts(7, 7, killed=False) == []
+    assert check_counts(7, 5, killed=True) == []
+    for counted, killed in ((5, False), (8, False), (8, True)):
+        assert [wrong.kind for wrong in check_counts(7, counted, killed=killed)] == [Kind.COUNT]
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_an_honest_caller_who_is_turned_away_is_found(status: int) -> None:
+    """But for one whom the server's clock has overtaken."""
+    turned_away = Told("q0", "get", 0, status, "too-many-requests")
+    assert [wrong.kind for wrong in check([*TOLD, turned_away], KEPT, ROWS)] == [Kind.ANSWER]
+    overtaken = replace(turned_away, reason="request-handle-date-out-of-window")
+    assert check([*TOLD, overtaken], KEPT, ROWS) == []
+
+
+# -- in time --
+
+
+AT_ZERO = Struck(0.0)
+
+
+def timed(told: list[Told], struck: Struck = AT_ZERO, *, led: float = 0.0, late: tuple[Span, ...] = ()) -> list[Kind]:
+    return [wrong.kind for wrong in promised(told, struck, led, late).wrong]
+
+
+def refused(begun: float, ended: float) -> Told:
+    return Told("q", "get", 0, 503, "audit-unavailable", begun=begun, ended=ended)
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_an_answer_that_comes_late_is_found(status: int) -> None:
+    assert timed([replace(refused(0.0, 1.99), status=status)]) == []
+    assert timed([replace(refused(0.0, 2.01), status=status)]) == [Kind.SLOW]
+
+
+def test_an_answer_that_never_comes_is_found_and_the_end_of_a_connection_is_none() -> None:
+    none = Told("q", "get", 0, 0, begun=-12.0, ended=0.0)
+    assert timed([none]) == []
+    assert timed([replace(none, silent=True)]) == [Kind.SLOW]
+
+
+@pytest.mark.parametrize("trouble", [refused(4.5, 5.1), Told("q", "get", 0, 0, begun=5.0, ended=5.1)])
+def test_trouble_long_after_its_cause_is_found(trouble: Told) -> None:
+    assert timed([trouble], Struck(0.2)) == []
+    assert timed([trouble]) == [Kind.RECOVERY]
+
+
+def test_a_success_that_nobody_waits_for_is_trouble_and_another_is_none() -> None:
+    assert timed([Told("q", "get", 0, 200, begun=2.0, ended=5.1)]) == [Kind.SLOW, Kind.RECOVERY]
+    assert timed([Told("q", "get", 0, 200, begun=8.5, ended=9.0)]) == []
+
+
+def test_a_log_that_nobody_leads_is_found() -> None:
+    assert timed([], led=4.9) == []
+    assert timed([], led=5.1) == [Kind.FAILOVER]
+
+
+def test_what_the_machine_kept_from_everybody_is_granted_and_nothing_more() -> None:
+    """Spans that overlap count once, and of each only what lies within."""
+    late = ((-1.0, 0.5), (0.4, 0.6), (1.0, 1.2), (2.5, 9.0))
+    assert timed([refused(0.0, 2.79)], late=late[:3]) == []
+    assert timed([refused(0.0, 2.81)], late=late[:3]) == [Kind.SLOW]
+    assert timed([refused(0.0, 9.2)], late=late) == []
+    assert timed([refused(0.0, 9.4)], late=late) == [Kind.SLOW]
+    assert timed([], led=5.7, late=((1.0, 1.5), (6.0, 7.0))) == [Kind.FAILOVER]
+
+
+def test_who_was_suspended_need_not_answer_and_another_has_to_lead() -> None:
+    suspended = Struck(4.0, muted=((0.0, 4.0),))
+    assert timed([refused(0.0, 5.9)], suspended) == []
+    assert timed([refused(0.0, 6.1)], suspended) == [Kind.SLOW]
+    assert timed([], Struck(6.0, muted=((0.0, 6.0),), leaderless=(0.0, 5.5))) == [Kind.FAILOVER]
+
+
+def test_who_waits_for_one_of_many_may_be_well_when_it_goes_on_and_is_refused_in_time() -> None:
+    held = Struck(4.0, held=((0.0, 4.0),))
+    assert timed([replace(refused(0.0, 4.1), status=200)], held) == []
+    assert timed([refused(0.0, 4.1)], held) == [Kind.SLOW]

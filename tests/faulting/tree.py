@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from audit.checkpoint import Checkpoint
 from audit.merkle import Edge, leaf_hash
-from audit.note import Note
+from audit.note import Note, NoteBroken, Verifier
 from tests.faulting.history import Kind, Leaf, Wrong
 
 
 class Tree:
-    """Grows with the log; remembers the root of each size that somebody signed."""
+    """Grows with the log; remembers the root of each size that somebody signed. ``keys`` are those of the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Iterable[Verifier]) -> None:
+        self._keys = tuple(keys)
         self._edge = Edge()
         self._roots: dict[int, bytes] = {}
 
@@ -39,7 +40,14 @@ class Tree:
                 yield from self.agrees(note)
 
     def agrees(self, note: str) -> Iterator[Wrong]:
-        """Whether a checkpoint that somebody was shown is one of this tree's."""
-        seen = Checkpoint.of(Note.read(note))
+        """Whether a checkpoint that somebody was shown is one of this tree's, and the log's keys vouch for it."""
+        try:
+            signed = Note.read(note)
+            seen = Checkpoint.of(signed)
+            if not signed.vouched(self._keys):
+                yield Wrong(Kind.CHECKPOINT, f"no key of the log's vouches for the checkpoint of {seen.size} leaves")
+        except NoteBroken as error:
+            yield Wrong(Kind.CHECKPOINT, f"a checkpoint is broken: {error}")
+            return
         if self._roots.get(seen.size) != seen.root:
             yield Wrong(Kind.CHECKPOINT, f"the checkpoint of {seen.size} leaves is not this log's")

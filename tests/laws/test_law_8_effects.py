@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from pydantic import BaseModel
 from sqlalchemy import bindparam, insert
 
@@ -19,6 +20,7 @@ from server import sweeper as sweeping
 from server.repositories import database as databases
 from server.repositories import unit as units
 from server.repositories.database import Query
+from server.repositories.intents import AT_ONCE, open_intents
 from server.repositories.rows import domains
 from server.repositories.unit import Unit
 from server.services.catalogue import CatalogueError, pair
@@ -186,6 +188,46 @@ async def test_an_intent_is_left_alone_while_its_effect_may_still_be_under_way(w
     pad = Pad(world, slow)
     await pad.run()
     assert await pad.told() == [("intent", "pending"), ("outcome", "succeeded")]
+
+
+_PLANT = """
+    INSERT INTO audit_record (action_id, phase, at, action, result, principal, request_id, scope_type, leaf)
+    SELECT gen_random_uuid(), 'intent', now() - make_interval(mins => 90, secs => -number), action,
+    'pending', principal, 'planted', scope_type,
+    CASE number WHEN 0 THEN 'broken'::bytea ELSE leaf END FROM generate_series(0, 249) AS number,
+    (SELECT * FROM audit_record WHERE phase = 'done' LIMIT 1) AS model
+"""
+_CLOSED = """
+    SELECT settled.at, settled.result FROM audit_record AS intent LEFT JOIN audit_record AS settled
+    ON settled.action_id = intent.action_id AND settled.phase = 'settled'
+    WHERE intent.request_id = 'planted' AND intent.phase = 'intent' ORDER BY intent.at
+"""
+
+
+async def test_however_many_intents_are_open_one_sweep_closes_them_the_oldest_first(world: World) -> None:
+    """One of them cannot be closed, which keeps nobody from closing the others."""
+    await world.sql(_PLANT)
+    oldest = await open_intents(world.app.database, 30)
+    assert len(oldest) == AT_ONCE
+    assert [row["at"] for row in oldest] == sorted(row["at"] for row in oldest)
+    with structlog.testing.capture_logs() as told:
+        await world.app.sweeper(housekeeper=True).once()
+    assert [line["count"] for line in told if line["event"] == "intents not closed"] == [1]
+    closed = await world.sql(_CLOSED)
+    assert [row["result"] for row in closed] == [None] + ["unknown"] * 249
+    first, last = closed[1:AT_ONCE], closed[-49:]
+    assert max(row["at"] for row in first) <= min(row["at"] for row in last)
+
+
+async def test_a_log_that_takes_none_of_a_hundred_is_not_asked_to_take_more(world: World) -> None:
+    await world.sql(_PLANT)
+    await world.sql("REVOKE INSERT ON audit_record FROM chamberlain_app")
+    with structlog.testing.capture_logs() as told:
+        await world.app.sweeper(housekeeper=True).once()
+    assert [line["count"] for line in told if line["event"] == "intents not closed"] == [AT_ONCE]
+    await world.sql("GRANT INSERT ON audit_record TO chamberlain_app")
+    await world.app.sweeper(housekeeper=True).once()
+    assert sum(row["result"] == "unknown" for row in await world.sql(_CLOSED)) == 249
 
 
 def test_a_catalogue_with_an_effect_that_nobody_carries_out_does_not_start() -> None:

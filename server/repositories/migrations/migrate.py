@@ -21,10 +21,12 @@ from sqlalchemy.pool import NullPool
 import server.repositories.rows  # noqa: F401 - states the tables in `metadata`
 from audit.log import INSERT_MANY, columns_of, metadata
 from audit.record import VERSION, Columns, Phase, Record, canonical, new_id
-from server.repositories.database import CONNECT_SECONDS
+from server.repositories.database import COMMITS, CONNECT_SECONDS
 from server.repositories.migrations.partitions import make_ahead
 
 OLDEST_SERVER = 170000
+_DURABLE = ("fsync", "full_page_writes")
+"""Settings of the whole server without which no commit is a promise. A session cannot set them for itself."""
 _ADVISORY_LOCK = 0x6D_69_67
 _APPEND_ONLY = ("audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature", "audit_archive")
 _ONLY_READ = ("access_history", "audit_log")
@@ -36,7 +38,8 @@ _RECORDED = """
 
 
 class SchemaError(RuntimeError):
-    """The database cannot be brought to this program's schema; the message says why and what to do."""
+    """The database cannot be brought to this program's schema, or is none to keep a log in; the message says why and
+    what to do."""
 
 
 async def migrate(migrator_url: str, application_role: str) -> str:
@@ -46,10 +49,16 @@ async def migrate(migrator_url: str, application_role: str) -> str:
         if int(number) < OLDEST_SERVER:
             version = (await connection.exec_driver_sql("SHOW server_version")).scalar_one()
             raise SchemaError(f"PostgreSQL {OLDEST_SERVER // 10000} or newer is needed; this server is {version}")
+        for setting in _DURABLE:
+            if (await connection.exec_driver_sql(f"SHOW {setting}")).scalar_one() != "on":
+                raise SchemaError(
+                    f"PostgreSQL runs with {setting} = off, so what it has committed may be gone after a crash;"
+                    f" set {setting} = on in its configuration"
+                )
         await connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})")
         await connection.commit()
         before, after = await connection.run_sync(_upgrade)
-        plain = await asyncpg.connect(migrator_url, timeout=CONNECT_SECONDS)
+        plain = await asyncpg.connect(migrator_url, timeout=CONNECT_SECONDS, server_settings=dict(COMMITS))
         try:
             # Looked for, not inferred from what was just done: a start that broke off here is made good by the next.
             # What was recorded long ago may have been dropped with the partition that it lay in.
@@ -125,4 +134,8 @@ def _event(before: str | None, after: str) -> Record:
 
 
 def _engine(url: str) -> AsyncEngine:
-    return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        poolclass=NullPool,
+        connect_args={"server_settings": dict(COMMITS)},
+    )
