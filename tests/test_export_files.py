@@ -222,6 +222,25 @@ def test_what_is_no_record_is_named_and_not_exported(bad: bytes, why: str, tmp_p
 def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     written(tmp_path / "all", LEAVES[:2])
     assert (tmp_path / "all").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "all").iterdir()} == {0o600}
+
+
+def test_an_entry_that_is_not_the_next_one_and_an_end_without_a_beginning_are_refused(tmp_path: Path) -> None:
+    hashes = [leaf_hash(leaf(0)), leaf_hash(leaf(1))]
+
+    def out_of_order() -> None:
+        with Folder(tmp_path / "half", _sheets((), sealed=False)) as folder:
+            folder.begin(range_of([leaf(0), leaf(1)], hashes))
+            folder.add(Entry(1, hashes[1], leaf(1)))
+
+    def without_a_range() -> None:
+        with Folder(tmp_path / "half", _sheets((), sealed=False)) as folder:
+            folder.finish({})
+
+    for broken, why in ((out_of_order, "the log has no entry 0"), (without_a_range, "the log ended at entry 0")):
+        with pytest.raises(ExportBroken, match=why):
+            broken()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_memory_does_not_grow_with_the_range() -> None:
