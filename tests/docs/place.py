@@ -23,7 +23,8 @@ from tests.world.stage import PASSWORD, Stage
 
 SHOWN_HOME = "/home/ada"
 """How the pages spell the reader's home; the checkout lies in it."""
-_PATIENCE = 60.0
+_PATIENCE = 240.0
+"""Seconds after which something that should end has not: generous, since some of the commands compute."""
 _LAST = "chamberlain audit tail\n"
 """The end of what a start prints; what follows is said only to those who brought a PostgreSQL of their own."""
 
