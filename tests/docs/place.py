@@ -30,7 +30,8 @@ from tests.world.stage import PASSWORD, Stage
 
 SHOWN_HOME = "/home/ada"
 """How the pages spell the reader's home; the checkout lies in it."""
-_PATIENCE = 60.0
+_PATIENCE = 240.0
+"""Seconds after which something that should end has not: generous, since some of the commands compute."""
 WITNESS = "witness.example.org/1"
 _WITNESS_KEY = "witness.key"
 _CHAMBERLAIN = ".venv/bin/chamberlain"

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,11 +42,13 @@ def until(happens: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
 
 
 class House:
-    """A data folder, a copy of the policy folder without its cases, and, for root, a folder for the database."""
+    """A data folder, a copy of the policy folder without its cases, and, for root, a folder for the database.
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="chamberlain-e2e-", dir="/tmp"))
-        self.folder.chmod(0o755)  # the database's account has to reach its part of it
+    All that stands in ``folder``, into which the database's account has to be able to walk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.data = self.folder / "data"
         self.policies = self.folder / "policies"
         shutil.copytree(POLICIES, self.policies, ignore=shutil.ignore_patterns("tests"))  # lest they gate every edit

@@ -40,7 +40,10 @@ class Site:
     """``start`` it, have faults happen, ``leave`` it. Without the right to mount there is no disk that can be full."""
 
     def __init__(self) -> None:
-        self.house = House()
+        # On a disk, not in memory: these faults are about what is durable.
+        folder = Path(tempfile.mkdtemp(prefix="chamberlain-faults-", dir="/tmp"))
+        folder.chmod(0o755)
+        self.house = House(folder)
         self.system = self.house.folder / "system"
         self.disk = self._mounted()
         self._clock = self.house.folder / "clock"
