@@ -63,6 +63,11 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def unasked(unable: list[str], wanted: list[str], skip: list[str]) -> list[str]:
+    """The faults that a machine cannot let happen though nobody has left them out."""
+    return [name for name in unable if name not in skip and (not wanted or name in wanted)]
+
+
 def _turns(names: list[str], choice: random.Random) -> Iterator[str]:
     """Each fault as often as any other, in an order that nobody could foresee."""
     while True:
@@ -73,11 +78,9 @@ async def run(rounds: int, seed: int, wanted: list[str], skip: list[str]) -> int
     site = Site()
     try:
         unable = [name for name, able in ((DISK, site.disk), (CLOCK, site.clock)) if not able]
-        if unasked := [name for name in unable if name not in skip]:
-            _say(
-                f"This machine does not let it happen: {', '.join(unasked)}."
-                f' FAULT_SKIP="{",".join(unasked)}" leaves it out.'
-            )
+        if left := unasked(unable, wanted, skip):
+            _say(f"This machine does not let it happen: {', '.join(left)}.")
+            _say(f'FAULT_SKIP="{",".join(left)}" leaves it out.')
             return 1
         told = Run(seed, sorted({*unable, *skip}))
         names = [name for name in wanted or FAULTS if name not in told.skipped]

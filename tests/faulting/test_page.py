@@ -1,4 +1,4 @@
-"""The page of faults tells of a full run, and of no other."""
+"""What a run of faults must have done: all kinds of them unless somebody left one out, and all rounds for the page."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.docs import faults_table
-from tests.faulting.__main__ import Run, summary
+from tests.faulting.__main__ import Run, summary, unasked
 from tests.faulting.control import Control, Synced
 from tests.faulting.counts import Counts
 from tests.faulting.history import Told
@@ -51,3 +51,10 @@ def test_the_page_is_left_alone_by_less_than_that(
     rounds: int, ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert write(ran(rounds, ended=ended), tmp_path, monkeypatch) == (2, PAGE)
+
+
+def test_a_fault_that_cannot_happen_is_missed_unless_somebody_leaves_it_out() -> None:
+    assert unasked(["disk full"], [], []) == ["disk full"]
+    assert unasked(["disk full"], ["disk full", "log locked"], []) == ["disk full"]
+    assert unasked(["disk full"], [], ["disk full"]) == []
+    assert unasked(["disk full"], ["log locked"], []) == []
