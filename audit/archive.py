@@ -85,6 +85,8 @@ class ArchiveWriter:
             raise ArchiveBroken(f"{folder} is not empty")
         self._folder = folder
         self._leaves, self._sealed = _File(folder / LEAVES), _File(folder / SEALED)
+        self.alone: list[range] = []
+        """The indexes of which it was given the hash alone."""
 
     def __enter__(self) -> "ArchiveWriter":
         return self
@@ -99,6 +101,9 @@ class ArchiveWriter:
     def add(self, index: int, line: bytes, sealed: bytes | None) -> None:
         """The leaf of the next index, or the JSON string of its hash; and its sealed part as it is kept."""
         self._leaves.add(line)
+        if _leaf_of(line) is not None:
+            first = self.alone.pop().start if self.alone and self.alone[-1].stop == index else index
+            self.alone.append(range(first, index + 1))
         if sealed is not None:
             self._sealed.add(b'{"index":%d,"sealed":%b}' % (index, sealed))
 

@@ -7,7 +7,7 @@ are missing there.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from heapq import merge
@@ -126,20 +126,26 @@ def drops(leaf: str) -> Iterator[tuple[str, range, int, str]]:
 
 
 def dropped(who: Credentials) -> list[Dropped]:
-    """What the server says was dropped. A part that was archived again before it went is told of as it went."""
-    found: dict[str, Dropped] = {}
+    """What the server says was dropped."""
+    items: list[dict[str, Any]] = []
     asked = {"filter": ['{"dropped": {"equals": true}}'], "order": ["created_at"], "limit": [str(_PAGE)]}
-    for offset in range(0, 10**9, _PAGE):
-        response = send(who, Call("GET", "/admin/audit-archives", {**asked, "offset": [str(offset)]}))
+    while len(items) % _PAGE == 0:
+        response = send(who, Call("GET", "/admin/audit-archives", {**asked, "offset": [str(len(items))]}))
         if not response.is_success:
             raise Refused(response.json())
-        items = response.json()["items"]
-        for item in items:
-            span = range(item["first_index"], item["end_index"])
-            known = {name: item[name] for name in ("partition", "records", "digest", "account", "location")}
-            found[item["partition"]] = Dropped(span=span, **known)
-        if len(items) < _PAGE:
+        if not (page := response.json()["items"]):
             break
+        items += page
+    return read(items)
+
+
+def read(items: Iterable[Mapping[str, Any]]) -> list[Dropped]:
+    """Of the items that ``/admin/audit-archives`` answers with, the oldest first: the parts in the order of their
+    indexes. One that was archived again before it went is told of as it went."""
+    found: dict[str, Dropped] = {}
+    for item in items:
+        known = {name: item[name] for name in ("partition", "records", "digest", "account", "location")}
+        found[item["partition"]] = Dropped(span=range(item["first_index"], item["end_index"]), **known)
     return sorted(found.values(), key=lambda one: (one.span.start, one.span.stop))
 
 

@@ -3,7 +3,8 @@
 The first three work on the machine itself, through the pipeline and as ``system:operator``; the last asks the server.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ def archive(settings: Settings, partition: str, folder: Path) -> None:
         raise CannotRun(f"{folder} cannot be written: {error.strerror}") from None
     typer.echo(
         f"{folder} holds the records of {partition}, with the indexes {head.first:,} to {head.end - 1:,}.\n"
-        f"1. Verify it: chamberlain audit verify {folder}\n"
-        f"2. Keep a copy elsewhere. Then: chamberlain audit drop {partition} --archive {folder}"
+        f"1. Verify it: {_verifying(folder, head, writer.alone)}\n"
+        f"2. Keep a copy elsewhere. Then: chamberlain audit drop {partition} --archive {shlex.quote(str(folder))}"
     )
 
 
@@ -74,6 +75,13 @@ def erase(who: Credentials, user: str, *, asked: bool) -> int:
     response = send(who, Call("POST", f"/admin/audit-subjects/{quote(user, safe='')}/erase", {}))
     show_answer(response, err=not response.is_success)
     return 0 if response.is_success else 1
+
+
+def _verifying(folder: Path, head: Head, alone: Sequence[range]) -> str:
+    """The command, with the keys as the server has them, and with what had been dropped before."""
+    keys = [f"--key {key}" for key in head.keys]
+    dropped = [f"--dropped {span[0]}..{span[-1]}" for span in alone]
+    return " ".join(["chamberlain audit verify", shlex.quote(str(folder)), *keys, *dropped])
 
 
 async def _internally(settings: Settings, operation: Operation, given: Mapping[str, object]) -> Any:
