@@ -22,9 +22,10 @@ from tests.bench.servers import BenchFailed
 ROOT = Path(__file__).resolve().parents[2]
 GROWTH, MEMORY = 1.5, 100.0
 _PROGRAM = """
-import sys, time
+import resource, sys, time
 from pathlib import Path
 from audit.verify import LOG, export, read_key
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 started = time.process_time()
 export(Path(sys.argv[1]), ([read_key(sys.argv[2], LOG)], []))
 taken = time.process_time() - started
