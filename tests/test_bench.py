@@ -41,6 +41,8 @@ def test_a_quick_run_measures_everything_and_writes_its_rows(tmp_path: Path) -> 
         "audited reads, share of the same with recording off": (85.0, "%"),
         "audited mutations, share of the same with recording off": (80.0, "%"),
         "durable records/s with 64 callers, share of COPY of the same rows": (20.0, "%"),
+        "verifying a record of 2,000, against one of 200": (1.5, "x"),
+        "memory to verify 2,000 records": (100.0, "MiB"),
     }
     for row in rows:
         assert row["name"] in ran.stdout

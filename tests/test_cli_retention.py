@@ -1,6 +1,7 @@
 """``chamberlain audit partitions``, ``archive``, ``drop`` and ``erase``, against a server that runs."""
 
 import json
+import shlex
 from pathlib import Path
 
 from audit.archive import Archive
@@ -19,10 +20,19 @@ def test_the_parts_of_the_log_are_listed_and_one_is_archived(server: Installatio
     assert table[0].split() == ["partition", "since", "until", "records", "indexes", "size", "state"]
     assert [part["name"] for part in listed(server)] == [line.split()[0] for line in table[1:]]
 
+    said: list[str] = []
+
     def numbered() -> bool:
-        return server.run("audit", "archive", "audit_record_start", "--to", str(tmp_path / "kept")).exit_code == 0
+        done = server.run("audit", "archive", "audit_record_start", "--to", str(tmp_path / "kept"))
+        said[:] = done.stdout.splitlines()
+        return done.exit_code == 0
 
     until(numbered)  # what was asked a moment ago gets its index within a second
+    told, _, command = said[1].partition(": chamberlain ")
+    assert told == "1. Verify it"
+    verified = invoke(*shlex.split(command))
+    assert (verified.exit_code, verified.stderr) == (0, ""), "what it says is to be run, and holds"
+    assert "records are as they were signed" in verified.stdout
     head = Archive(tmp_path / "kept").head
     assert (head.first, head.end > 2) == (0, True)
     again = server.run("audit", "archive", "audit_record_start", "--to", str(tmp_path / "kept"))

@@ -16,7 +16,7 @@ from server.keyring import KeyRing
 from server.repositories.audit_keys import signers
 from server.repositories.database import Connection
 from tests.commands import Installation, in_database, in_one_line, invoke, until
-from tests.tamper.exports import LOGGER, WITNESSER, export_of, made_up, proof_of, root_of, vouched
+from tests.tamper.exports import LOGGER, WITNESSER, export_of, made_up, proof_of, root_of, vouched, write_export
 
 KEY, WITNESS_KEY = str(LOGGER.verifier), str(WITNESSER.verifier)
 
@@ -48,6 +48,13 @@ def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
     assert "cannot be read" in in_one_line(invoke("audit", "verify", "/nowhere", "--key", KEY))
     arguments = ("audit", "verify", folder, "--key", KEY, "--checkpoint", "/nowhere")
     assert "/nowhere cannot be read" in in_one_line(invoke(*arguments))
+    assert "is no range of indexes" in in_one_line(invoke("audit", "verify", folder, "--key", KEY, "--dropped", "1"))
+    leaves = made_up(2)
+    note = vouched(2, root_of([leaf_hash(leaf) for leaf in leaves]), LOGGER)
+    (tmp_path / "kept").write_text(note)
+    proof = str(proof_of(tmp_path / "proof", leaves, 1, note))
+    for option in (("--dropped", "0..1"), ("--archive", folder), ("--checkpoint", str(tmp_path / "kept"))):
+        assert "go with an export" in in_one_line(invoke("audit", "verify", proof, "--key", KEY, *option))
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +145,75 @@ def test_a_server_is_not_waited_for_where_its_log_has_not_signed() -> None:
         pytest.raises(Wrong, match="is not signed with a key that was given"),
     ):
         _newest(public, trust)
+
+
+@pytest.fixture
+def deleted(server: Installation) -> Iterator[int]:
+    """The index of a record that was deleted from the database, and is put back."""
+    parts = ("audit_record", "audit_record_start")
+
+    async def delete(connection: Connection) -> None:
+        for part in parts:
+            await connection.execute(f"ALTER TABLE {part} DISABLE TRIGGER ALL")
+        find = "SELECT r.* FROM audit_leaf JOIN audit_record r USING (action_id, phase) WHERE index = 5"
+        await connection.execute(f"CREATE TABLE kept AS {find}")
+        await connection.execute("DELETE FROM audit_record WHERE action_id = (SELECT action_id FROM kept)")
+
+    async def mend(connection: Connection) -> None:
+        await connection.execute("INSERT INTO audit_record SELECT * FROM kept")
+        await connection.execute("DROP TABLE kept")
+        for part in parts:
+            await connection.execute(f"ALTER TABLE {part} ENABLE TRIGGER ALL")
+
+    in_database(server, delete)
+    yield 5
+    in_database(server, mend)
+
+
+def test_a_record_that_was_deleted_is_missed_and_named(
+    server: Installation, key: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """No part of this log was ever dropped. What is said to be dropped is shown; what an archive has is not missing."""
+    kept = tmp_path / "kept"
+    until(lambda: server.run("audit", "archive", "audit_record_start", "--to", str(kept)).exit_code == 0)
+    index = request.getfixturevalue("deleted")
+    arguments = ("audit", "verify", "--server", "--key", key)
+    done = server.run(*arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"index {index}: only the record's hash is there, and nothing told that it was dropped" in done.stderr
+    done = server.run(*arguments, "--dropped", f"0..{index}")
+    assert done.exit_code == 0, done.stderr
+    assert "records and 1 hash alone are as they were signed" in done.stdout
+    assert f"index {index} to {index}: the hash alone, dropped as you were told" in done.stdout
+    done = server.run(*arguments, "--archive", str(kept))
+    assert done.exit_code == 0, done.stderr
+    assert "all " in done.stdout.splitlines()[0]
+    assert f"index {index} to {index}: taken from {kept}" in done.stdout
+
+
+def test_an_archive_fills_an_export(tmp_path: Path) -> None:
+    leaves = made_up(12)
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    checkpoint = vouched(12, root_of(hashes), LOGGER)
+    left = [None if index in (3, 4, 8) else leaf for index, leaf in enumerate(leaves)]
+    folder = write_export(tmp_path / "export", left, hashes, checkpoint, also={"notes.txt": b"a\n"})
+    for name, first, end in (("one", 2, 5), ("two", 7, 10)):
+        write_export(tmp_path / name, leaves, hashes, checkpoint, first=first, end=end)
+    arguments = ["audit", "verify", str(folder), "--key", KEY, "--archive", str(tmp_path / "one")]
+    done = invoke(*arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "index 8: only the record's hash is there" in done.stderr
+    done = invoke(*arguments, "--archive", str(tmp_path / "two"))
+    assert done.exit_code == 0, done.stderr
+    assert "all 12 records are as they were signed" in done.stdout
+    assert done.stdout.endswith(
+        "NOT COMPARED with the records, and proven by nothing: notes.txt\n"
+        f"index 3 to 4: taken from {tmp_path / 'one'}\nindex 8 to 8: taken from {tmp_path / 'two'}\n"
+    )
+    (tmp_path / "two" / "manifest.json").unlink()
+    assert "cannot be read" in in_one_line(invoke(*arguments, "--archive", str(tmp_path / "two")))
+    (folder / "manifest.json").write_text("[]")
+    assert "is damaged" in invoke(*arguments).stderr
 
 
 def test_the_tiles_above_are_held_to_those_below() -> None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import merkle, verify
+from audit.checkpoint import Checkpoint
 from audit.merkle import leaf_hash
-from audit.note import Signer
+from audit.note import Note, Signer
 from audit.record import canonical
 from tests.tamper.exports import (
     LOGGER,
@@ -33,7 +34,7 @@ FILE = Path(verify.__file__)
 KEY, WITNESS_KEY = str(LOGGER.verifier), str(WITNESSER.verifier)
 
 
-def checked(folder: Path, *older: verify.Checkpoint, dropped: bool = False) -> str:
+def checked(folder: Path, *older: verify.Checkpoint, dropped: Sequence[range] = ()) -> str:
     return "\n".join(verify.export(folder, trust(LOGGER, WITNESSER), older, dropped))
 
 
@@ -106,7 +107,7 @@ def test_it_runs_by_itself(tmp_path: Path) -> None:
     proof = proof_of(tmp_path / "one", leaves, 11, vouched(20, root_of(hashes), LOGGER, WITNESSER))
     done = run("proof", proof, "--key", KEY, "--witness", WITNESS_KEY)
     assert (done.returncode, done.stderr) == (0, "")
-    assert leaves[11].decode() in done.stdout
+    assert leaves[11].decode().replace("\u2028", "\\u2028") in done.stdout, "and nothing in it steers a terminal"
 
 
 def test_it_is_short_and_knows_nothing_of_the_project() -> None:
@@ -116,20 +117,66 @@ def test_it_is_short_and_knows_nothing_of_the_project() -> None:
     assert taken - set(sys.stdlib_module_names) == {"cryptography"}
 
 
-def test_a_dropped_record_has_to_be_expected(tmp_path: Path) -> None:
-    leaves: list[bytes | None] = [*made_up(12)]
-    hashes = [leaf_hash(leaf) for leaf in leaves if leaf is not None]
-    leaves[:4] = [None] * 4
-    folder = write_export(tmp_path / "export", leaves, hashes, vouched(12, root_of(hashes), LOGGER, WITNESSER))
+def without(folder: Path, leaves: Sequence[bytes], *missing: int) -> Path:
+    """An export of a log that has the hash alone of some."""
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    left = [None if index in missing else leaf for index, leaf in enumerate(leaves)]
+    return write_export(folder, left, hashes, vouched(len(leaves), root_of(hashes), LOGGER, WITNESSER))
+
+
+def test_a_dropped_record_has_to_be_accounted_for(tmp_path: Path) -> None:
+    folder = without(tmp_path / "export", made_up(12), 0, 1, 2, 3, 7)
     with pytest.raises(verify.Wrong, match=r"index 0: only the record's hash is there"):
         checked(folder)
-    assert "4 records were dropped, and are there by their hash alone" in checked(folder, dropped=True)
+    with pytest.raises(verify.Wrong, match=r"index 7: only the record's hash is there"):
+        checked(folder, dropped=[range(4)])
+    with pytest.raises(verify.Wrong, match=r"index 3: only the record's hash is there"):
+        checked(folder, dropped=[range(3), range(7, 8)])
+    told = checked(folder, dropped=[range(5), range(7, 8)])
+    assert "7 records and 5 hashes alone are as they were signed" in told
+    assert "all" not in told.partition("\n")[0]
+    assert "index 0 to 3: the hash alone" in told
+    assert "index 7 to 7: the hash alone" in told
+    one = without(tmp_path / "one", made_up(5), 2)
+    assert "4 records and 1 hash alone are as they were signed" in checked(one, dropped=[range(5)])
+
+
+def test_indexes_are_told_as_a_range(tmp_path: Path) -> None:
+    folder = without(tmp_path / "export", made_up(12), 2, 3)
+    done = run("export", folder, "--key", KEY, "--dropped", "3..3", "--dropped", "2..2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "10 records and 2 hashes alone" in done.stdout
+    assert "index 2 to 3: the hash alone" in done.stdout
+    done = run("export", folder, "--key", KEY, "--dropped", "2..2")
+    assert (done.returncode, done.stdout) == (1, "")
+    for text in ("", "2", "2..", "..2", "a..b", "2...3", "2..3..4", "-1..3", "2..\u0663", "1" * 19 + "..2"):
+        with pytest.raises(ValueError, match="is no range of indexes"):
+            verify.span(text)
+
+
+def test_it_is_said_when_the_records_were_made(tmp_path: Path) -> None:
+    """A week can be seen to be the week; and time is compared as such, however it was written."""
+    leaves = [
+        canonical({**json.loads(leaf), "at": at})
+        for leaf, at in zip(
+            made_up(3),
+            ("2026-11-20T10:00:00.5Z", "2026-11-20T11:59:59+02:00", "2026-11-20T10:00:00Z"),
+            strict=True,
+        )
+    ]
+    told = checked(export_of(tmp_path / "export", 3, leaves=leaves))
+    assert "the earliest was made at 2026-11-20 11:59:59+02:00, the latest at 2026-11-20 10:00:00.500000+00:00" in told
+    assert "the earliest" not in checked(without(tmp_path / "none", made_up(2), 0, 1), dropped=[range(2)])
 
 
 def test_what_is_not_compared_is_said(tmp_path: Path) -> None:
-    assert "not compared with the records: records.csv" in checked(
-        export_of(tmp_path / "export", 8, also={"records.csv": b"a,b\n"})
-    )
+    folder = export_of(tmp_path / "export", 8, also={"records.csv": b"a,b\n"})
+    (folder / "beside").write_text("and what the manifest does not speak of")
+    told = checked(folder).splitlines()
+    assert told[-2:] == [
+        "NOT COMPARED with the records, and proven by nothing: beside",
+        "NOT COMPARED with the records, and proven by nothing: records.csv",
+    ]
 
 
 @pytest.mark.parametrize("at", [5, 9, 12, 20])
@@ -167,6 +214,8 @@ UNSORTED = json.dumps(dict(reversed(GOOD.items())), separators=(",", ":"), ensur
     "leaf",
     [
         b"",
+        canonical({**GOOD, "at": "yesterday"}),
+        canonical({**GOOD, "at": "2026-11-23T05:44:41"}),
         b"null",
         b"[]",
         b"\xff\xfe",
@@ -223,6 +272,23 @@ def manifest(change: Callable[[bytes], bytes]) -> Spoil:
     return lambda folder: (folder / path).write_bytes(change((folder / path).read_bytes()))
 
 
+def elsewhere(folder: Path) -> None:
+    """The records are true, and not in the folder."""
+    (folder / "records.jsonl").rename(folder.parent / "records.jsonl")
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    amended(folder, files=[{**file, "name": file["name"].replace("records.j", "../records.j")} for file in files])
+
+
+def twice(name: str, kind: str) -> Spoil:
+    """Which of two files was checked?"""
+
+    def spoil(folder: Path) -> None:
+        files = json.loads((folder / "manifest.json").read_text())["files"]
+        amended(folder, files=[{"name": name, "kind": kind, "sha256": ""}, *files])
+
+    return spoil
+
+
 def signed_by(*signers: Signer) -> Spoil:
     return lambda folder: amended(folder, checkpoint=vouched(20, NOTHING, *signers))
 
@@ -237,8 +303,6 @@ def signed_by(*signers: Signer) -> Spoil:
         (hashes(lambda was: was + b"\0"), "index 20: there is more"),
         (hashes(lambda was: was[:100]), "index 3: the record does not have"),
         (lambda e: (e / "records.csv").write_bytes(b"c\n"), "records.csv is not the file whose SHA-256"),
-        (lambda e: (e / "hashes.bin").unlink(), "hashes.bin is missing"),
-        (lambda e: (e / "records.jsonl").unlink(), "records.jsonl is missing"),
         (manifest(lambda was: was[:-9]), "manifest.json in .* is damaged"),
         (manifest(lambda was: b"[]"), "is damaged"),
         (manifest(lambda was: b"[" * 100_000), "is damaged"),
@@ -248,11 +312,19 @@ def signed_by(*signers: Signer) -> Spoil:
         (lambda e: amended(e, first="0"), "is damaged"),
         (lambda e: amended(e, end=21), "do not fit together"),
         (lambda e: amended(e, end=19), "index 19: there is more"),
-        (lambda e: amended(e, first=4, before=["00"]), "index 4: there is more|index 4 to 6"),
+        (lambda e: amended(e, end=20.0), "is damaged"),
+        (lambda e: amended(e, first=4, before=["00"]), "do not fit together"),
+        (lambda e: amended(e, first=4, before=["00" * 32]), "index 4 to 6"),
+        (lambda e: amended(e, first=3, before=["00" * 32]), "do not fit together"),
+        (lambda e: amended(e, first=4, before=["00" * 32] * 2), "do not fit together"),
+        (lambda e: amended(e, consistency=["00"]), "do not fit together"),
+        (lambda e: amended(e, files=[{"name": "records.jsonl", "kind": "leaves"}]), "is damaged: KeyError, 'sha256'"),
         (lambda e: amended(e, before=["zz"]), "is damaged"),
         (lambda e: amended(e, files=[]), "do not fit together"),
         (lambda e: amended(e, files=7), "is damaged"),
-        (lambda e: amended(e, files=[{"name": "../../etc/passwd", "kind": "leaves"}]), "passwd is missing"),
+        (elsewhere, "do not fit together"),
+        (twice("records.csv", "leaves"), "do not fit together"),
+        (twice("records.jsonl", "csv"), "do not fit together"),
         (lambda e: amended(e, checkpoint=None), "is damaged"),
         (lambda e: amended(e, checkpoint="\ud800"), "the checkpoint in manifest.json is not written as one"),
         (lambda e: amended(e, checkpoint="chamberlain/test\n20\n\n"), "is not written as one"),
@@ -274,6 +346,10 @@ def test_what_is_broken_is_told_in_one_sentence(spoil: Spoil, told: str, tmp_pat
     ("arguments", "code", "told"),
     [
         (("export", "/nowhere", "--key", KEY), 2, "No such file"),
+        (("export", "{folder}", "--key", KEY, "--dropped", "all"), 2, "'all' is no range of indexes, A..B"),
+        (("export", "{folder}", "--key", KEY, "--dropped"), 2, "expected one argument"),
+        (("proof", "{folder}", "--key", KEY, "--dropped", "1..2"), 2, "go with an export"),
+        (("proof", "{folder}", "--key", KEY, "--checkpoint", "{folder}/../kept"), 2, "go with an export"),
         (("export", "{folder}", "--key", "nonsense"), 2, "'nonsense' is no key of a log"),
         (("export", "{folder}", "--key", KEY[:-2] + "AA"), 2, "is no key of a log"),
         (("export", "{folder}", "--key", WITNESS_KEY), 2, "is no key of a log"),
@@ -289,10 +365,60 @@ def test_a_mistake_of_the_reviewer_is_no_traceback(
     arguments: tuple[str, ...], code: int, told: str, tmp_path: Path
 ) -> None:
     folder = export_of(tmp_path / "export", 5)
+    (tmp_path / "kept").write_text(vouched(5, NOTHING, LOGGER))
     done = run(*(argument.format(folder=folder) for argument in arguments))
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "hashes.bin", "records.csv", "manifest.json"])
+def test_a_file_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
+    folder = export_of(tmp_path / "export", 5, also={"records.csv": b"a\n"})
+    (folder / name).unlink()
+    done = run("export", folder, "--key", KEY)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"[Errno 2] No such file or directory: '{folder / name}'\n"
+
+
+def test_what_begins_with_something_to_act_on_may_end_with_its_outcome(tmp_path: Path) -> None:
+    leaves = made_up(4)
+    leaves[1] = canonical({**json.loads(leaves[1]), "phase": "intent"})
+    leaves[3] = canonical({**json.loads(leaves[1]), "phase": "outcome"})
+    assert "all 4 records" in checked(export_of(tmp_path / "export", 4, leaves=leaves))
+
+
+def test_a_checkpoint_on_the_way_is_of_this_log_and_on_the_way(tmp_path: Path) -> None:
+    """Though it were signed, and with a root that this log once had."""
+    leaves = made_up(12)
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    stranger = Signer("chamberlain/other", LOGGER.private)
+    text = Checkpoint(stranger.name, 8, root_of(hashes[:8])).text()
+    for passed in (
+        vouched(3, root_of(hashes[:5]), LOGGER),
+        vouched(11, root_of(hashes[:11]), LOGGER),
+        str(Note(text, (stranger.sign(text, 0),))),
+    ):
+        folder = export_of(tmp_path / str(len(list(tmp_path.iterdir()))), 12, leaves=leaves, first=5, end=10)
+        amended(folder, checkpoints=[passed])
+        with pytest.raises(verify.Wrong, match="do not fit together"):
+            checked(folder)
+
+
+def test_a_proof_that_has_too_much_proves_nothing(tmp_path: Path) -> None:
+    folder = export_of(tmp_path / "export", 12, first=5, end=10)
+    way = json.loads((folder / "manifest.json").read_text())["consistency"]
+    for more in ([*way, "00" * 32], ["00" * 32, *way]):
+        amended(folder, consistency=more)
+        with pytest.raises(verify.Wrong, match=r"something else than the checkpoint in .* goes on"):
+            checked(folder)
+
+
+def test_what_is_proven_has_to_be_a_record(tmp_path: Path) -> None:
+    leaves = [*made_up(3), b'{"signed": "and no record"}']
+    path = proof_of(tmp_path / "one", leaves, 3, vouched(4, root_of([leaf_hash(leaf) for leaf in leaves]), LOGGER))
+    with pytest.raises(verify.Wrong, match="index 3: this is no record of version 1"):
+        verify.proof(path, trust(LOGGER))
 
 
 def test_a_proof_of_something_else_is_refused(tmp_path: Path) -> None:

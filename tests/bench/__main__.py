@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import decisions, questions, recording, reload, servers, starts, throughput
+from tests.bench import decisions, questions, recording, reload, servers, starts, throughput, verifying
 from tests.bench.rows import Row, table, write
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> int:
         rows += runner.run(recording.measure(place, recording.QUICK if chosen.quick else recording.Plan()))
     with servers.folder() as place:
         rows += questions.measure(place, quick=chosen.quick)
+    with servers.folder() as place:
+        rows += verifying.measure(place, verifying.QUICK if chosen.quick else verifying.Plan())
     rows += decisions.measure((10, 1_000) if chosen.quick else decisions.SIZES, quick=chosen.quick)
     write(rows, chosen.output)
     print(table(rows))

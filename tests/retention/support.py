@@ -69,10 +69,11 @@ async def age(world: World) -> None:
         await make_room(connection)
         await write(connection, *FEBRUARY[:20])
         await world.mia.get("/users/me")  # the indexes of neighbours lie between those of a part
-        columns = ", ".join(COLUMN_NAMES[1:])
+        renamed = "convert_to(replace(convert_from(leaf, 'UTF8'), action_id::text, $1::text), 'UTF8')"
+        columns = {name: renamed if name == "leaf" else name for name in COLUMN_NAMES[1:]}
         await connection.execute(
-            f"INSERT INTO audit_record (action_id, {columns}) "
-            f"SELECT $1, {columns} FROM audit_record WHERE action = 'user_user' LIMIT 1",
+            f"INSERT INTO audit_record (action_id, {', '.join(columns)}) "
+            f"SELECT $1::uuid, {', '.join(columns.values())} FROM audit_record WHERE action = 'user_user' LIMIT 1",
             record(FEBRUARY[20], 77).columns.action_id,
         )
         await write(connection, *FEBRUARY[21:])

@@ -11,7 +11,8 @@ cannot do is change what somebody else has kept: an export, a checkpoint, a witn
 | all that, under the true key | verify with a kept checkpoint | index A to B: here is something else than was signed |
 | | verify with --witness | the checkpoint is not cosigned by ... |
 | | the witness | it has seen another log; this log does not go on from ... |
-| delete a record | verify (unless --dropped is said) | index N: only the record's hash is there |
+| delete a record | verify | index N: only the record's hash is there |
+| delete one beside many that were dropped | verify --server | N records are missing, and no more than M were dropped |
 | delete it and its leaf | the exporter | the log ended at entry N, before the range did |
 | and make up what is missing | verify | index A to B: here is something else than was signed |
 | insert a record into the order | verify | index A to B: here is something else than was signed |

@@ -1,13 +1,16 @@
 """``chamberlain audit verify``: check an export, the proof of a record, or the live server, with keys of one's own.
 
 What is checked, and how, is all in ``audit.verify``, which a reviewer can read and run by itself. A live server is
-checked by making an export of it here: its entries by the action, their hashes from the public tiles.
+checked by making an export of it here: its entries by the action, their hashes from the public tiles. So is an export
+to which archives are brought: by making one here in which their records stand where they belong.
 """
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,9 @@ from rich.progress import Progress
 from audit.derived import compare
 from audit.export import Entry, ExportBroken, Folder, HashedFile, Lines, Range, Sheet, leaves
 from audit.merkle import HEIGHT, WIDTH, Edge
-from audit.verify import LOG, UNCOMPARED, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key
+from audit.verify import LOG, UNCOMPARED, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key, span
 from server.cli.api import Call, send
+from server.cli.audit import gaps
 from server.cli.output import CannotRun, Refused, unsteered
 from server.cli.signing_client import Credentials
 from server.witness import write_durably
@@ -39,7 +43,8 @@ def verify(
     witnesses: Sequence[str],
     checkpoints: Sequence[Path],
     remember: Path | None,
-    dropped: bool,
+    dropped: Sequence[str],
+    archives: Sequence[Path],
 ) -> None:
     """Print what holds. Raises ``Refused`` with what does not, and ``CannotRun``."""
     if (path is None) == (who is None):
@@ -53,35 +58,52 @@ def verify(
         )
     try:
         trust = [read_key(key, LOG) for key in keys], [read_key(key, WITNESS) for key in witnesses]
-        older = [_kept(file) for file in checkpoints]
+        older, spans = [_kept(file) for file in checkpoints], [span(text) for text in dropped]
+        kept = gaps.Archives(archives)
         if who is not None:
-            said = _live(who(), trust, older, dropped, remember)
+            said = _live(who(), trust, older, spans, kept, remember)
         elif path is not None and path.is_dir():
-            with _bar("checking") as told:
-                said = export(path, trust, older, dropped, told)
-            with _bar("comparing") as told:
-                compared = compare(path, told)
-            said = [line for line in said if line.removeprefix(UNCOMPARED) not in compared]
-            said += [f"{name}: {what}" for name, what in compared.items()]
+            said = _export(path, trust, older, spans, kept if archives else None)
         elif path is not None:
-            if older:
-                raise CannotRun("--checkpoint goes with an export or with --server")
+            if older or spans or archives:
+                raise CannotRun("--checkpoint, --dropped and --archive go with an export or with --server")
             said = proof(path, trust)
     except (Wrong, ExportBroken) as wrong:
         raise Refused(unsteered(str(wrong))) from None
     except OSError as error:
         raise CannotRun(f"{error.filename} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, sqlite3.Error) as error:
         raise CannotRun(unsteered(str(error))) from None
     for line in said:
         typer.echo(unsteered(line))
 
 
 def _kept(file: Path) -> Checkpoint:
-    return Checkpoint.read(file.read_text(), f"the checkpoint in {file}")
+    return Checkpoint.read(file.read_bytes().decode(), f"the checkpoint in {file}")
 
 
-def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool, remember: Path | None) -> list[str]:
+def _export(
+    folder: Path, trust: Trust, older: list[Checkpoint], dropped: list[range], archives: gaps.Archives | None
+) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="chamberlain-verify-") as made:
+        with _bar("checking") as bar:
+            whole = folder if archives is None else gaps.filled(folder, archives, Path(made))
+            said = export(whole, trust, older, dropped, bar)
+        with _bar("comparing") as bar:
+            compared = compare(whole, bar)
+    said = [line for line in said if line.removeprefix(UNCOMPARED) not in compared]
+    said += [f"{name}: {what}" for name, what in compared.items()]
+    return said if archives is None else [*said, *archives.said()]
+
+
+def _live(
+    who: Credentials,
+    trust: Trust,
+    older: list[Checkpoint],
+    dropped: list[range],
+    archives: gaps.Archives,
+    remember: Path | None,
+) -> list[str]:
     if remember is not None and remember.exists():
         older = [*older, _kept(remember)]
     # A proxy that the environment names is for other machines than this one.
@@ -98,9 +120,14 @@ def _live(who: Credentials, trust: Trust, older: list[Checkpoint], dropped: bool
                 told = f"{one.what} says that it had {one.size} records"
                 raise Wrong(f"index {newest.size}: the log ends here, but {told}: it was rolled back")
         with _bar("fetching") as bar:
-            _export_of(who, public, note, newest, folder, bar)
+            found = _export_of(who, public, note, newest, folder, archives, bar)
+        drops: list[gaps.Dropped] = []
+        if missing := [indexes for indexes, _ in found.missing.found]:
+            drops = gaps.dropped(who)
+            gaps.held(drops, found.drops, missing, dropped, archives.digests)
         with _bar("checking") as bar:
-            said = export(folder, trust, older, dropped, bar)
+            said = export(folder, trust, older, [*dropped, *(one.span for one in drops)], bar)
+        said += [*(one.said() for one in drops), *archives.said()]
     if remember is not None:
         write_durably(remember, note.encode())
     return said
@@ -123,22 +150,45 @@ def _newest(public: httpx.Client, trust: Trust) -> tuple[str, Checkpoint]:
             return note, newest
 
 
-def _export_of(who: Credentials, public: httpx.Client, note: str, newest: Checkpoint, folder: Path, told: Told) -> None:
+@dataclass
+class _Found:
+    """What was found on the way: indexes of which there was the hash alone, and records that tell of drops."""
+
+    missing: gaps.Spans = field(default_factory=gaps.Spans)
+    drops: list[tuple[str, range, int, str]] = field(default_factory=list)
+
+
+def _export_of(
+    who: Credentials,
+    public: httpx.Client,
+    note: str,
+    newest: Checkpoint,
+    folder: Path,
+    archives: gaps.Archives,
+    told: Told,
+) -> _Found:
     """Make an export of all that the server has under a checkpoint. Raises ``Wrong`` for tiles that disagree."""
-    edge, above = Edge(), Tiles(public)
+    edge, above, found = Edge(), Tiles(public), _Found()
     with Folder(folder, {"records.jsonl": leaves, "tiles": _tiles}) as writing:
         writing.begin(Range(newest.origin, 0, newest.size, note, (), (), (), ()))
         for first in range(0, newest.size, WIDTH):
             count = min(WIDTH, newest.size - first)
             tile = above.fetched(0, first // WIDTH, count)
             for place, entry in enumerate(_entries(who, first, count)):
-                hashed, leaf = tile[place * 32 : place * 32 + 32], entry["leaf"]
-                writing.add(Entry(first + place, hashed, None if leaf is None else leaf.encode()))
+                index, hashed = first + place, tile[place * 32 : place * 32 + 32]
+                leaf = None if entry["leaf"] is None else entry["leaf"].encode()
+                if leaf is None:
+                    found.missing.add(index)
+                    leaf = archives.leaf(index, bytes.fromhex(entry["hash"]))
+                if leaf is not None:
+                    found.drops += gaps.drops(leaf.decode())
+                writing.add(Entry(index, hashed, leaf))
                 for node, whole in edge.add(hashed):
                     above.add(node.level // HEIGHT, whole)
             told(first + count, newest.size)
         above.end()
         writing.finish({})
+    return found
 
 
 def _tiles(file: HashedFile, _: Range) -> Sheet:

@@ -17,7 +17,8 @@ def command(
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A file with an older checkpoint that you kept.")
     ] = None,
-    dropped: Annotated[bool, typer.Option("--dropped", help="Records may be there by their hash alone.")] = False,
+    dropped: Annotated[list[str] | None, typer.Option(help="Indexes, A..B: what you know to be dropped.")] = None,
+    archive: Annotated[list[Path] | None, typer.Option(help="A folder with records that were dropped.")] = None,
     remember: Annotated[Path | None, typer.Option(help="Keep the checkpoint here, for next time.")] = None,
     endpoint: EndpointOption = None,
 ) -> None:
@@ -33,4 +34,4 @@ def command(
 
     with exits():
         who = (lambda: credentials(settings.credentials_path, endpoint)) if server else None
-        verify(path, who, key or (), witness or (), checkpoint or (), remember, dropped)
+        verify(path, who, key or (), witness or (), checkpoint or (), remember, dropped or (), archive or ())

@@ -10,6 +10,7 @@ from audit import export_csv, export_ocsf, export_parquet
 from audit.checkpoint import Checkpoint
 from audit.export import Entry, ExportBroken, Folder, OpenSheet, Range, hashes, leaves, sealed_parts
 from audit.note import Note, NoteBroken
+from server.cli.audit.gaps import Spans
 from server.cli.output import CannotRun, ExportFormat, Refused
 from server.cli.policy.logs import time_span
 
@@ -36,6 +37,8 @@ class Writing:
         self._size = 0
         self._progress = progress
         self._task = progress.add_task("waiting for a checkpoint", total=None)
+        self.alone = Spans()
+        """The indexes of which it was given the hash alone."""
 
     @property
     def range(self) -> Range | None:
@@ -53,6 +56,8 @@ class Writing:
             self._begin(Range(**part.range.model_dump()))
         for entry in part.entries:
             leaf = None if entry.leaf is None else entry.leaf.encode()
+            if leaf is None:
+                self.alone.add(entry.index)
             self._folder.add(Entry(entry.index, _hash(entry), leaf, entry.sealed))
         self._progress.update(self._task, completed=self._folder.written)
         return part.next is None
