@@ -54,8 +54,8 @@ class KeyRing:
         return HKDFExpand(hashes.SHA256(), 32, f"chamberlain {purpose}".encode()).derive(self._derivation)
 
     def seal(self, plaintext: bytes, purpose: str) -> bytes:
-        """``<key id>:<nonce><ciphertext>``, with the key that the file says is active now. Raises ``KeyRingError``: what
-        would be sealed with a key that no file holds any more would be lost."""
+        """``<key id>:<nonce><ciphertext>``, with the key that the file says is active now. Raises ``KeyRingError``
+        where no file says so: what is sealed with a key that no file holds is lost."""
         name = self.active
         nonce = os.urandom(12)
         return name.encode() + b":" + nonce + self._ciphers[name].encrypt(nonce, plaintext, purpose.encode())
@@ -154,7 +154,7 @@ class Standing:
 def standing(path: Path) -> Standing:
     """Raises ``KeyRingError``."""
     stored = _Stored.read(path)
-    since = None if stored.since is None else datetime.fromisoformat(stored.since)
+    since = None if stored.since is None else datetime.fromisoformat(stored.since).astimezone(UTC)
     return Standing(stored.active, frozenset(stored.keys) - {stored.active}, since)
 
 
