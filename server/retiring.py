@@ -26,8 +26,8 @@ class Retired:
     they sealed such a value; ``erased`` how many were erased after the active key was made."""
 
     active: str
-    gone: frozenset[str]
-    in_use: frozenset[str]
+    gone: tuple[str, ...]
+    in_use: tuple[str, ...]
     values: int
     unopened: tuple[str, ...]
     erased: int
@@ -43,8 +43,9 @@ async def retire(app: Application, principal: str, account: str, settled: Callab
         await settled()
         came, unopened = await _reseal(app, principal, account)
         values += came
-    in_use = frozenset([name for name in keys.older if await is_in_use(app.database, name)])
-    if gone := keys.older - in_use:
+    in_use = tuple([name for name in sorted(keys.older) if await is_in_use(app.database, name)])
+    gone = tuple(sorted(keys.older.difference(in_use)))
+    if gone:
         remove(path, gone)
     erased = 0 if keys.since is None else await erased_since(app.database, keys.since)
     return Retired(keys.active, gone, in_use, values, unopened, erased)

@@ -49,21 +49,21 @@ def told(path: Path, retired: Retired) -> str:
         lines = [f"{retired.values} values were resealed with {retired.active}."]
     if retired.gone:
         lines += [
-            f"{_listed(retired.gone)} gone from {path}. What was sealed with it and lies in old files, in the "
-            "write-ahead log or in copies of the database opens with nothing now",
-            f"but copies of {path} itself. Back it up anew, and destroy those copies.",
+            f"{_listed(retired.gone)} gone from {path}. What it sealed, and still lies in the files, the write-ahead log",
+            "or a copy of the database, opens with nothing now but with a copy of the key file from before.",
+            f"Back up {path}, and destroy the copies from before.",
         ]
     if retired.unopened:
         lines += ["These do not open, and stay as they are:", *(f"  {value}" for value in retired.unopened)]
     if retired.in_use:
-        lines.append(f"{_listed(retired.in_use)} still there, for what does not open.")
+        lines.append(f"{_listed(retired.in_use)} there still, for what does not open.")
     if retired.erased:
         lines.append(
-            f"Of the people who were erased, {retired.erased} were after {retired.active} was made, which may have "
-            "sealed their keys: for them, rotate and retire once more."
+            f"{retired.active} was made before {retired.erased} of the erasures, and may have wrapped those keys too. "
+            "Rotate and retire once more."
         )
     return "\n".join(lines)
 
 
-def _listed(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names)) + (" is" if len(names) == 1 else " are")
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) + (" is" if len(names) == 1 else " are")
