@@ -49,8 +49,8 @@ def told(path: Path, retired: Retired) -> str:
         lines = [f"{retired.values} values were resealed with {retired.active}."]
     if retired.gone:
         lines += [
-            f"{_listed(retired.gone)} gone from {path}. What it sealed, and still lies in the files, the write-ahead log",
-            "or a copy of the database, opens with nothing now but with a copy of the key file from before.",
+            f"{_listed(retired.gone)} gone from {path}. What it sealed, and still lies in the files, the write-ahead",
+            "log or a copy of the database, opens with nothing now but a copy of the key file from before.",
             f"Back up {path}, and destroy the copies from before.",
         ]
     if retired.unopened:

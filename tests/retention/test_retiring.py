@@ -1,10 +1,10 @@
 """Once a person is erased and the key ring renewed, no byte of the database opens what was sealed of them."""
 
 import json
-import re
 import shutil
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from actions.entities.installation import SPECS as INSTALLATION_SPECS
 from actions.errors import Denied
 from audit.log import INSERT_MANY, columns_of
 from audit.record import Columns, Phase, Record, canonical, new_id
+from audit.redaction import KEY_BYTES
 from server.keyring import KeyRing, rotate
 from server.repositories.subject_keys import sealed_purpose
 from server.retiring import Retired, retire
@@ -33,6 +34,11 @@ SEALED = {
     "signing_key": "sealed_private_key",
     "audit_key": "sealed_private_key",
 }
+
+
+PAGE = 8192
+BOX = 12 + KEY_BYTES + 16
+"""A nonce, a person's key, and the mark by which it is known to be whole."""
 
 
 @pytest.fixture
@@ -77,48 +83,70 @@ async def erased(server: World, name: str) -> UUID:
     return gone.id
 
 
-async def files(server: World) -> list[Path]:
-    """Those of this database, and the write-ahead log, all of it on the disk."""
-    connection = await asyncpg.connect(server.urls.application.replace("chamberlain_app@", "postgres@"))
+async def superuser(server: World) -> asyncpg.Connection:
+    return await asyncpg.connect(server.urls.application.replace("chamberlain_app@", "postgres@"))
+
+
+async def here(server: World) -> int:
+    """How far the write-ahead log is."""
+    [row] = await server.sql("SELECT pg_current_wal_lsn() - '0/0' AS place")
+    return int(row["place"])
+
+
+async def on_disk(server: World, since: int) -> dict[str, bytes]:
+    """The file that the keys of people lie in, and the write-ahead log from a place on, less the heads of its pages:
+    a record runs on over them."""
+    connection = await superuser(server)
     try:
         await connection.execute("CHECKPOINT")
         data = Path(await connection.fetchval("SHOW data_directory"))
-        oid = await connection.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
+        heap = data / await connection.fetchval("SELECT pg_relation_filepath('subject_key')")
+        size = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size'")
+        name = "SELECT pg_walfile_name('0/0'::pg_lsn + $1::numeric)"
+        names = [
+            await connection.fetchval(name, place + 1)
+            for place in range(since - since % size, await here(server), size)
+        ]
     finally:
         await connection.close()
-    return [
-        path for folder in (data / "base" / str(oid), data / "pg_wal") for path in folder.iterdir() if path.is_file()
-    ]
+    written = b"".join((data / "pg_wal" / name).read_bytes() for name in names)
+    written = written[since % size // PAGE * PAGE :]
+    pages = [written[place : place + PAGE] for place in range(0, len(written), PAGE)]
+    long = {page for page in range(len(pages)) if (since // PAGE + page) * PAGE % size == 0}
+    used = [page[40 if place in long else 24 :] for place, page in enumerate(pages) if any(page)]
+    return {"heap": heap.read_bytes(), "log": b"".join(used)}
 
 
-def opening(paths: list[Path], ring: dict[str, bytes], subject: UUID) -> set[str]:
-    """The kinds of files in which something opens as the key of this person, whichever key it names."""
+def opening(contents: dict[str, bytes], ring: dict[str, bytes], subject: UUID) -> set[str]:
+    """Where something opens as the key of this person, at whatever offset, whatever it says of itself."""
     purpose, ciphers = sealed_purpose(subject).encode(), [AESGCM(key) for key in ring.values()]
     found = set()
-    for path in paths:
-        content = path.read_bytes()
-        for place in re.finditer(rb"k[0-9]+:", content):
-            box = content[place.end() :][: 12 + 64 + 16]
+    for name, content in contents.items():
+        for place in range(len(content) - BOX):
+            box = content[place : place + BOX]
+            if not any(box[:12]):
+                continue  # where nothing was written yet
             for cipher in ciphers:
-                try:
+                with suppress(InvalidTag):
                     cipher.decrypt(box[:12], box[12:], purpose)
-                except (InvalidTag, ValueError):
-                    continue
-                found.add(path.parent.name if path.parent.name == "pg_wal" else "heap")
+                    found.add(name)
     return found
 
 
 async def test_no_byte_of_the_database_opens_what_was_sealed_of_an_erased_person(server: World) -> None:
+    begun = await here(server)
     gone = await erased(server, "gone")
     before = keys(server)
-    assert opening(await files(server), before, gone) == {"heap", "pg_wal"}, "erasing alone leaves it in the files"
+    assert opening(await on_disk(server, begun), before, gone) == {"heap", "log"}, (
+        "erasing alone leaves it in the files"
+    )
     retired = await renewed(server)
     assert (retired.gone, retired.in_use, retired.unopened) == (("k1",), (), ())
     assert set(keys(server)) == {"k2"}
-    kept = await files(server)
+    kept = await on_disk(server, begun)
     assert opening(kept, keys(server), gone) == set()
-    assert opening(kept, before, gone) == {"heap", "pg_wal"}, "it lies there still, and a copy of the old ring opens it"
-    assert opening(kept, keys(server), server.id("mia")) == {"heap", "pg_wal"}, "those who are not erased are read on"
+    assert opening(kept, before, gone) == {"heap", "log"}, "it lies there still, for who has a copy of the old ring"
+    assert "heap" in opening({"heap": kept["heap"]}, keys(server), server.id("mia")), "who was not erased is read on"
 
 
 async def test_everything_that_was_sealed_goes_on_with_the_new_key_alone(server: World) -> None:
