@@ -150,7 +150,8 @@ async def test_no_byte_of_the_database_opens_what_was_sealed_of_an_erased_person
 
 
 async def test_everything_that_was_sealed_goes_on_with_the_new_key_alone(server: World) -> None:
-    await server.mia.get("/users/me", expect=200)
+    await server.mia.get("/users/me")
+    await server.stranger().get("/auth/whoami", expect=401)
     assert await seals(server) == {b"k1"}
     hashed = await server.root.post("/admin/audit-records/hash", {"value": "a guess"})
     retired = await renewed(server)
@@ -307,3 +308,14 @@ async def tell(connection: Any, action: str, target: str | None) -> None:
     columns = Columns(key, Phase.DONE, at, action, "succeeded", "system:test", target_id=target)
     told = Record(columns, canonical({"id": str(key)}), None)
     await connection.execute(INSERT_MANY, *columns_of([told]))
+
+
+async def test_without_a_key_file_nothing_new_is_sealed_and_what_is_known_goes_on(server: World) -> None:
+    fresh = await server.newcomer("fresh")
+    await server.mia.get("/users/me")
+    server.app.settings.keys_path.rename(away := server.app.settings.keys_path.with_name("away"))
+    refused = await server.as_(fresh).send("GET", "/users/me")
+    assert (refused.status_code, refused.json()["code"][-17:]) == (503, "audit-unavailable")
+    await server.mia.get("/users/me")
+    away.rename(server.app.settings.keys_path)
+    await server.as_(fresh).get("/users/me")
