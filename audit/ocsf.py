@@ -70,7 +70,7 @@ _CHANGES = {
     "change_password": 3,
     "reset_password": 3,
 }
-_HOUSEKEEPING = frozenset({"bootstrap", "recover", "sweep", "tally", "migrate_schema"})
+_HOUSEKEEPING = frozenset({"bootstrap", "recover", "reseal", "sweep", "tally", "migrate_schema"})
 """What is done to the installation itself: no managed thing, and neither made, read nor removed."""
 _MANAGED = {"user": 2, "domain": 4, "project": 4, "policy": 5}
 _MANAGED_NAMES = {2: "User", 4: "Organization", 5: "Policy"}

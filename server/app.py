@@ -1,6 +1,7 @@
 """The composition root: every part of one process made once and handed what it needs. Nothing here decides anything."""
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -266,9 +267,11 @@ class _Keypairs:
 
     def __init__(self, app: Application) -> None:
         self._app = app
-        self._decoy = app.ring.seal(bytes(40), sealed_purpose(""))
+        self._decoys = KeyRing({"decoy": os.urandom(32)}, "decoy")
+        self._decoy = self._decoys.seal(bytes(40), "decoy")
         # Opening costs as much as the signature; what is kept is what the directory's cache could open anyway.
         self._open = lru_cache(maxsize=10_000)(app.ring.open)
+        self._open_decoy = lru_cache(maxsize=1)(self._decoys.open)
 
     def remembered(self, access_key: str) -> tuple[StoredCredential, str] | None:
         return self._opened(self._app.directory.remembered_credential(access_key))
@@ -278,7 +281,7 @@ class _Keypairs:
 
     def _opened(self, stored: StoredCredential | None) -> tuple[StoredCredential, str] | None:
         if stored is None:
-            self._open(self._decoy, sealed_purpose(""))  # an unknown key costs what a known one does
+            self._open_decoy(self._decoy, "decoy")  # an unknown key costs what a known one does
             return None
         return stored, self._open(stored.sealed_secret, sealed_purpose(stored.access_key)).decode()
 

@@ -4,6 +4,8 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
+
 from audit.archive import Archive
 from tests.commands import Installation, in_one_line, invoke, until
 
@@ -79,3 +81,18 @@ def test_a_person_is_erased(server: Installation) -> None:
     done = invoke("audit", "erase", user, input=f"{user}\n", **server.environment)
     assert done.exit_code == 0, done.stderr
     assert '"readable": false' in done.stdout
+
+
+def test_the_key_ring_is_renewed_under_a_running_server(server: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.cli.keys.SETTLED_SECONDS", 0.2)  # nothing else is under way
+    nothing = server.run("keys", "retire")
+    assert (nothing.exit_code, "has no key but k1" in nothing.stdout) == (0, True)
+    assert "a new key, k2" in server.run("keys", "rotate").stdout
+    done = server.run("keys", "retire")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "resealed with k2" in done.stdout
+    assert "k1 is gone from" in done.stdout
+    assert set(json.loads((server.folder / "data" / "keys.json").read_text())["keys"]) == {"k2"}
+    for path in ("/users/me", "/admin/audit-records"):
+        assert server.api("GET", path).exit_code == 0
+    assert {"admin_reseal_installation"} <= {record["action"] for record in server.tail()}

@@ -111,7 +111,8 @@ async def test_the_application_may_add_to_the_log_and_read_it_and_nothing_else(e
     read = {"access_history", "audit_log"}
     for table in (*read, "alembic_version"):
         assert rights.pop(table) == {"SELECT"}, table
-    others = set(TABLES) - proof - read
+    assert rights.pop("subject_key") == {"SELECT", "INSERT"}, "and UPDATE of what an erasure changes"
+    others = set(TABLES) - proof - read - {"subject_key"}
     assert rights == {name: {"SELECT", "INSERT", "UPDATE", "DELETE"} for name in others}
     for forbidden in (
         "UPDATE audit_record SET result = 'x'",
@@ -121,6 +122,8 @@ async def test_the_application_may_add_to_the_log_and_read_it_and_nothing_else(e
         "INSERT INTO audit_record_start SELECT * FROM audit_record",
         "UPDATE audit_leaf SET index = 7",
         "DELETE FROM audit_checkpoint",
+        "DELETE FROM subject_key",
+        "UPDATE subject_key SET subject_id = gen_random_uuid()",
         "DROP TABLE audit_record",
         "DROP TABLE audit_record_start",
         "UPDATE audit_archive SET location = 'elsewhere'",

@@ -229,6 +229,7 @@ FITTING = {
     "authenticate": (3002, 1),
     "domain_search_users": (6003, 2),
     "admin_audit_record": (6003, 2),
+    "admin_reseal_installation": (6003, 99),
     "admin_sweep_installation": (6003, 99),
 }
 

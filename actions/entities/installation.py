@@ -3,10 +3,10 @@
 Internal: no surface serves these; only the system principals run them, on the machine itself.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from actions.model import SECRET, Input, Name, Output
 from actions.standard import Standard
@@ -16,6 +16,7 @@ INSTALLATION = Entity("installation", "installations")
 BOOTSTRAP = Operation("bootstrap", on_item=False)
 RECOVER = Operation("recover", on_item=False)
 SWEEP = Operation("sweep", on_item=False)
+RESEAL = Operation("reseal", on_item=False)
 
 
 class Superadmin(Input):
@@ -26,6 +27,29 @@ class Superadmin(Input):
 class Swept(Output):
     signatures: int
     logins: int
+
+
+Sealed = Literal["subject_key", "keypair", "signing_key", "audit_key"]
+"""What holds something that the key ring sealed, in the order in which it is resealed."""
+
+
+class Place(BaseModel):
+    """Up to where everything that is sealed was gone over: what, and the last row of it; none: none yet."""
+
+    what: Sealed
+    after: UUID | None = None
+
+
+class Resealing(Input):
+    at: Place | None = None
+
+
+class Resealed(Output):
+    """``unopened`` are the values that do not open, each named; ``next`` is where to go on."""
+
+    values: int
+    unopened: list[str]
+    next: Place | None
 
 
 class Credentials(Output):
@@ -58,5 +82,13 @@ SPECS = (
         output=Swept,
         internal=True,
         sentence="Forget the request signatures that are too old to be replayed, and the logins that ended long ago.",
+    ),
+    *INSTALLATIONS.offer(
+        RESEAL,
+        ScopeType.ADMIN,
+        input=Resealing,
+        output=Resealed,
+        internal=True,
+        sentence="Seal what older keys of the key ring have sealed with the active one, a batch of it.",
     ),
 )

@@ -86,6 +86,18 @@ async def as_owner(settings: Settings) -> AsyncIterator[Application]:
         yield app
 
 
+@asynccontextmanager
+async def as_operator(settings: Settings) -> AsyncIterator[Application]:
+    """The whole pipeline, whether the server runs or not; the embedded database is started if need be."""
+    async with _database(settings, start=True) as url, application(settings, url, Metrics()) as app:
+        await app.policy.start(settings.policy_dir)
+        keeping_up = asyncio.create_task(app.policy.follow(app.channel))
+        try:
+            yield app
+        finally:
+            keeping_up.cancel()
+
+
 async def regain(settings: Settings, username: str) -> Credentials:
     """A way back in for a user, whether the server runs or not; the embedded database is started if need be."""
     async with _database(settings, start=True) as url:

@@ -14,7 +14,7 @@ import typer
 from actions.vocabulary import ScopeType
 from server.cli.audit.group import audit
 from server.cli.exits import command_group, exits, settings_or_exit
-from server.cli.output import CannotRun, Format, show_credentials
+from server.cli.output import Format, show_credentials
 from server.cli.policy.group import policy
 
 app = command_group(
@@ -151,26 +151,31 @@ def witness_serve(
 def keys_rotate() -> None:
     """Add a key to the key ring and make it the one that seals. LOCAL ONLY.
 
-    What older keys sealed still opens with them, so none is removed.
+    What older keys sealed still opens with them, until they are retired.
     """
     settings = settings_or_exit()
-    from server.keyring import KeyRingError, rotate
-
-    path = settings.keys_path
     with exits():
-        try:
-            if not path.exists():
-                raise CannotRun(f"there is no key ring at {path}; the server's first start makes it")
-            name = rotate(path)
-        except KeyRingError as error:
-            raise CannotRun(str(error)) from None
-        except OSError as error:
-            raise CannotRun(f"{path} cannot be changed: {error.strerror}") from None
-    typer.echo(
-        f"{path} has a new key, {name}, which seals from now on.\n"
-        "1. Restart the server: running workers go on with the old key until then.\n"
-        f"2. Back up {path}. Keep the old keys in it: what they sealed opens with nothing else."
-    )
+        from server.cli.keys import rotate
+
+        typer.echo(rotate(settings.keys_path))
+
+
+@keys.command("retire")
+def keys_retire() -> None:
+    """Reseal what older keys sealed with the one that seals now, and remove the older ones. LOCAL ONLY.
+
+    Whether the server runs or not. It takes half a minute, for it waits until nothing can be committed any more that an
+    older key sealed. Interrupted, it has removed nothing: run it again. It is recorded, as done by system:operator. The
+    exit code is 1 if an older key had to stay.
+    """
+    settings = settings_or_exit()
+    with exits():
+        from server.cli.keys import retire, told
+        from server.cli.local import run
+
+        retired = run(settings, lambda: retire(settings))
+    typer.echo(told(settings.keys_path, retired))
+    raise typer.Exit(1 if retired.unopened or retired.in_use else 0)
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.policy_people import PolicyPeopleRepository
 from server.repositories.policy_shadow import PolicyShadowRepository
 from server.repositories.projects import ProjectRepository
+from server.repositories.resealing import ResealingRepository
 from server.repositories.role_bindings import RoleBindingRepository
 from server.repositories.signing_keys import SigningKeyRepository
 from server.repositories.standings import StandingRepository
@@ -70,6 +71,7 @@ from server.services.policy_questions import PolicyQuestionService
 from server.services.policy_shadow import PolicyShadowService
 from server.services.policy_usage import PolicyUsageService
 from server.services.projects import ProjectService
+from server.services.resealing import Resealing
 from server.services.role_bindings import RoleBindingService
 from server.services.signing_keys import SigningKeyService
 from server.services.users import UserService
@@ -129,7 +131,7 @@ def build(
         PolicyQuestionService(standings, chosen),
         AuthZenService(standings, chosen),
         PolicyShadowService(PolicyShadowRepository(), PolicyRepository(), chosen),
-        InstallationService(InstallationRepository(), passwords, ring),
+        InstallationService(InstallationRepository(), passwords, ring, Resealing(ResealingRepository(), ring)),
         AuditRecordService(AuditRecordRepository(), ring),
         AuditProofService(AuditRecordRepository()),
         AuditExportService(exports),

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from actions.action import ADMIN_SCOPE, Lineage, Scope
 from actions.directory import SUPERADMIN
-from actions.entities.installation import BOOTSTRAP, RECOVER, SPECS, SWEEP, Credentials, Swept
+from actions.entities.installation import BOOTSTRAP, RECOVER, RESEAL, SPECS, SWEEP, Credentials, Swept
 from actions.errors import Conflict, NotFound
 from actions.hooks import FieldChange
 from actions.processor import Given, Offer
@@ -20,20 +20,25 @@ from server.passwords import Passwords
 from server.repositories.installation import InstallationRepository
 from server.repositories.unit import Unit
 from server.services.keypairs import new_access_key, new_secret_key, sealed_purpose
+from server.services.resealing import Resealing
 from server.services.users import MEMBER
 
 
 class InstallationService:
-    def __init__(self, installation: InstallationRepository, passwords: Passwords, ring: KeyRing) -> None:
+    def __init__(
+        self, installation: InstallationRepository, passwords: Passwords, ring: KeyRing, resealing: Resealing
+    ) -> None:
         self._installation = installation
         self._passwords = passwords
         self._ring = ring
+        self._resealing = resealing
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
-        handlers = {BOOTSTRAP: self.bootstrap, RECOVER: self.recover, SWEEP: self.sweep}
+        words = {BOOTSTRAP: self.bootstrap, RECOVER: self.recover, SWEEP: self.sweep, RESEAL: self._resealing.reseal}
         for spec in self.specs:
-            yield Offer(spec, handlers[spec.operation], None if spec.operation == SWEEP else self._hash)
+            asks_password = spec.operation in (BOOTSTRAP, RECOVER)
+            yield Offer(spec, words[spec.operation], self._hash if asks_password else None)
 
     async def _hash(self, given: Given[Any]) -> str:
         return await self._passwords.hash(given.input.password.get_secret_value())

@@ -88,6 +88,7 @@ def test_the_servers_own_principals_do_what_they_are_for() -> None:
             "admin:audit_partition:list",
             "admin:audit_record:export",
             "admin:audit_record:tail",
+            "admin:installation:reseal",
             "admin:policy:replay",
         },
     }

@@ -102,6 +102,8 @@ def _grants(role: str, owner: str) -> str:
     return f"""
         GRANT USAGE ON SCHEMA public TO {quoted};
         GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {quoted};
+        REVOKE UPDATE, DELETE ON subject_key FROM {quoted};
+        GRANT UPDATE (wrapped, created_at, erased_at) ON subject_key TO {quoted};
         REVOKE ALL ON {append_only} FROM {quoted};
         GRANT SELECT, INSERT ON {append_only} TO {quoted};
         REVOKE ALL ON {only_read} FROM {quoted};

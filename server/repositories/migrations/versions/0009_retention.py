@@ -41,6 +41,36 @@ STATEMENTS = (
     CREATE TRIGGER tell_change AFTER UPDATE OR DELETE ON subject_key
     FOR EACH ROW EXECUTE FUNCTION tell_change('subject', 'subject_id')
     """,
+    # Whoever takes a person's key away or puts another in its place blinds the log: that is in the log, or it is not
+    # done. Looked at when the transaction commits, for its record is the last that is written into it. A key is never
+    # born empty either: nothing would ever be kept of whoever it is for.
+    """
+    CREATE FUNCTION refuse_unrecorded_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            IF NEW.wrapped <> '' AND NEW.erased_at IS NULL THEN
+                RETURN NULL;
+            END IF;
+        ELSIF NEW IS NOT DISTINCT FROM OLD THEN
+            RETURN NULL;
+        ELSIF EXISTS (
+            SELECT FROM audit_record WHERE xid = pg_current_xact_id() AND (
+                (action = 'admin_erase_audit_subject' AND target_id = NEW.subject_id::text)
+                OR (action = 'admin_reseal_installation' AND NEW.wrapped <> '' AND OLD.wrapped <> ''
+                    AND (NEW.created_at, NEW.erased_at) IS NOT DISTINCT FROM (OLD.created_at, OLD.erased_at))
+            )
+        ) THEN
+            RETURN NULL;
+        END IF;
+        RAISE EXCEPTION 'a key of what the audit log says of somebody changes only with a record of it'
+            USING ERRCODE = 'insufficient_privilege';
+    END
+    $$
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER only_with_a_record AFTER INSERT OR UPDATE ON subject_key
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded_erasure()
+    """,
 )
 
 
