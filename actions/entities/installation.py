@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr
 
-from actions.model import SECRET, Input, Name, Output
+from actions.model import PERSONAL, SECRET, Input, Name, Output
 from actions.standard import Standard
 from actions.vocabulary import Entity, Operation, ScopeType
 
@@ -19,7 +19,7 @@ SWEEP = Operation("sweep", on_item=False)
 
 
 class Superadmin(Input):
-    username: Name
+    username: Annotated[Name, PERSONAL]
     password: SecretStr
 
 
@@ -30,7 +30,7 @@ class Swept(Output):
 
 class Credentials(Output):
     user_id: UUID
-    username: str
+    username: Annotated[str, PERSONAL]
     access_key: str
     secret_key: Annotated[str, SECRET] = Field(repr=False)
 

@@ -10,13 +10,12 @@ from pydantic import BaseModel
 
 from actions.entities.audit_export import SPECS, ExportEntry, ExportPart, ExportQuestion, ExportRange
 from actions.errors import Conflict, Fault, Invalid, Unavailable
-from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.audit_export import AuditExportRepository, Moment
 from server.repositories.database import WRITE_SECONDS, Row
 from server.repositories.unit import Unit
-from server.services.question_record import asked, note
+from server.services.question_record import note
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
@@ -31,11 +30,10 @@ class AuditExportService:
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
-        yield from (Offer(spec, self.begin, follow=self.follow, told=_told) for spec in self.specs)
+        yield from (Offer(spec, self.begin, follow=self.follow) for spec in self.specs)
 
     async def begin(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """The first part. It does not wait: if no end is named, it is where the newest checkpoint ends."""
-        unit.outcome.changes += _told(given)
         part = await Export(self._exports, given.input, waits=False).part(unit)
         assert part is not None  # noqa: S101
         return part
@@ -136,12 +134,6 @@ class Export:
             leaf=None if row["leaf"] is None else row["leaf"].decode(errors="replace"),
             sealed=None if boxes is None else orjson.loads(boxes),
         )
-
-
-def _told(given: Given[Any]) -> tuple[FieldChange, ...]:
-    """What the record says was asked for: of an export's opening, too, for it may be the only one."""
-    question: ExportQuestion = given.input
-    return asked(**question.model_dump())
 
 
 def _wrong(field: str, told: str) -> Invalid:

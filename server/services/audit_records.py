@@ -63,7 +63,10 @@ class AuditRecordService:
         for row, record in zip(rows, whole, strict=True):
             theirs = None if domain is None else inside | belonging(record, domain)
             shown = record if domain is None else seen_from(record, domain, inside)
-            records.append(OpenedRecord(**dict(shown), personal=opened(row, keys, theirs)))
+            personal = opened(row, keys, theirs)
+            if not shown.asked:  # or it was asked elsewhere
+                personal = [part.model_copy(update={"asked": []}) for part in personal]
+            records.append(OpenedRecord(**dict(shown), personal=personal))
         return AuditedAction(id=given.target_id, records=records)
 
     async def search(self, unit: Unit, given: Given[Any]) -> BaseModel:
