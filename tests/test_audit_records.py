@@ -62,7 +62,7 @@ async def test_a_record_tells_who_did_what_where_by_which_rule_and_what_came_of_
     assert line(decision["rule"]).split(",")[:2] == ["p", " superadmin"]
     assert 0 < record["duration_us"] < 10_000_000
     assert sorted(record["changes"], key=lambda change: change["field"]) == [
-        {"field": "description", "old": "", "new": "described"},
+        {"field": "description", "confidential": "personal"},
         {"field": "full_name", "confidential": "personal"},
     ]
     row = record["row"]
@@ -91,7 +91,12 @@ async def test_a_refusal_tells_the_truth_that_its_answer_hides(world: World) -> 
     assert refused["error"]["cause"] == "no rule allows it"
     assert refused["scope"]["lineage"] == [{"type": "domain", "id": str(world.places.elsewhere)}]
     assert (absent["result"], absent["decision"]) == ("denied", None)
-    assert absent["scope"] == {"type": "domain", "asked_for": "nowhere"}
+    assert absent["scope"] == {"type": "domain", "asked_for": None}
+    assert absent["target"] is None
+    assert b"nowhere" not in absent["row"]["leaf"]
+    dana = world.id("dana")
+    asked = unseal(absent["row"]["leaf"], absent["row"]["sealed"], {dana: await key_of(world, dana)})[dana]["asked"]
+    assert asked == {"address/scope": "nowhere", "address/id": "x"}
 
 
 async def test_a_denial_names_the_line_that_forbids_it(world: World) -> None:
@@ -217,14 +222,19 @@ async def test_what_callers_write_is_cut(world: World) -> None:
             yield told
 
     records = await world.records()
-    for record in records:
-        row = record.pop("row")
+    rows = [record.pop("row") for record in records]
+    for record, row in zip(records, rows, strict=True):
         assert max(len(text.encode()) for text in strings(record)) <= LONGEST
         assert len(row["target_id"] or "") <= LONGEST
         assert len(row["request_id"]) <= 64
-    named_by = [one["target"]["id"] for one in records if one["action"] == "admin_policy"]
+    root = world.id("root")
+    keys, named_by = {root: await key_of(world, root)}, []
+    for record, row in zip(records, rows, strict=True):
+        if record["action"] == "admin_policy":
+            assert (record["target"], row["target_id"]) == (None, None)
+            named_by.append(unseal(row["leaf"], row["sealed"], keys)[root]["asked"]["address/id"])
     assert len(named_by) >= 2
-    assert all(text.isprintable() for text in named_by)
+    assert all(text.isprintable() and len(text.encode()) <= LONGEST for text in named_by)
 
 
 @pytest.mark.parametrize(
