@@ -1,5 +1,6 @@
 """What a record says, to whom it shows what, and that nobody can take it back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,11 @@ from tests.faults import another_worker
 from tests.world.world import World
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
+
+
+def told_of(row: Any, person: UUID, keys: Mapping[UUID, bytes]) -> Any:
+    """What is sealed of the question of somebody."""
+    return unseal(row["leaf"], row["sealed"], keys)[person]["asked"]
 
 
 async def the_record(world: World, action: str, **where: object) -> dict[str, Any]:
@@ -95,7 +101,7 @@ async def test_a_refusal_tells_the_truth_that_its_answer_hides(world: World) -> 
     assert absent["target"] is None
     assert b"nowhere" not in absent["row"]["leaf"]
     dana = world.id("dana")
-    asked = unseal(absent["row"]["leaf"], absent["row"]["sealed"], {dana: await key_of(world, dana)})[dana]["asked"]
+    asked = told_of(absent["row"], dana, {dana: await key_of(world, dana)})
     assert asked == {"address/scope": "nowhere", "address/id": "x"}
 
 
@@ -232,7 +238,7 @@ async def test_what_callers_write_is_cut(world: World) -> None:
     for record, row in zip(records, rows, strict=True):
         if record["action"] == "admin_policy":
             assert (record["target"], row["target_id"]) == (None, None)
-            named_by.append(unseal(row["leaf"], row["sealed"], keys)[root]["asked"]["address/id"])
+            named_by.append(told_of(row, root, keys)["address/id"])
     assert len(named_by) >= 2
     assert all(text.isprintable() and len(text.encode()) <= LONGEST for text in named_by)
 

@@ -303,8 +303,9 @@ def test_what_changed_is_told_without_the_leaf(records: dict[str, list[Record]])
 
 
 def test_what_was_used_and_why_it_was_refused_is_told_without_the_leaf(records: dict[str, list[Record]]) -> None:
-    used = {"field": "project_id", "operation": "get", "held": [{"scope": "domain", "roles": ["auditor"]}]}
-    used |= {"allowed": True, "rule": "superadmin.csv:12"}
+    used: dict[str, Any] = {"field": "project_id", "operation": "get"}
+    used |= {"held": [{"scope": "domain", "roles": ["auditor"]}]}
+    used |= {"allowed": False, "rule": "superadmin.csv:12"}
     events = [found for found in map(of, records["domain_update_user"]) if found["message"].endswith(": denied")]
     assert {json.dumps(found["unmapped"]["error"]) for found in events} == {json.dumps({"cause": "no rule allows it"})}
     [found, *_] = [found for found in events if "uses" in found["unmapped"]]

@@ -72,7 +72,8 @@ def test_what_is_marked_where_it_is_asked_is_marked_where_it_is_kept() -> None:
     for spec in ALL_SPECS:
         if spec.operation in (CREATE, UPDATE):
             output: type[BaseModel] = spec.output
-            shown, asked = marks(output), marks(spec.input)
+            given: type[BaseModel] = spec.input
+            shown, asked = marks(output), marks(given)
             common = asked.keys() & output.model_fields.keys()
             assert {name: shown.get(name) for name in common} == {name: asked[name] for name in common}, spec.name
             seen |= {(spec.entity.name, name) for name in common}
