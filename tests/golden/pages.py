@@ -76,7 +76,7 @@ ENDINGS: Mapping[str, str] = {
     "unusable": "the input named what is not there, or not for the caller; - names nothing",
     "partial": "a batch of two went on without one of them; - is none",
 }
-FOLLOWED = frozenset({"tail", "watch", "export", "replay", "unused", "draft"})
+FOLLOWED = frozenset({"tail", "watch", "archive", "export", "replay", "unused", "draft"})
 """The operations that can be asked for as streams."""
 METRICS_ROUTES = ("GET /livez", "GET /metrics")
 """What the supervisor serves on the port for metrics, where there is nothing else."""

@@ -54,22 +54,20 @@ def whatever(world: World, spec: Spec) -> dict[str, Any]:
     return least(spec.input) if spec.internal else plausible(spec, world.id("mia"), world.places.research)[0]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Furnished:
     """Makes what an action needs. ``owner`` is a connection of the tables' owner."""
 
     world: World
     owner: asyncpg.Connection
-    other: str
-    """The digest of a stored policy version that is not the active one."""
+    stored: str = ""
+    """The digest of a policy version that is not the active one, once it has been stored."""
 
     @classmethod
     async def of(cls, world: World, owner: asyncpg.Connection) -> "Furnished":
-        files = {name: text.decode() for name, text in edited(world, domain="# another").files.items()}
-        stored = await world.root.post("/admin/policies", {"files": files}, expect=201)
         await world.dana.get("/domains/research/users")
         await world.app.sequencer.catch_up()
-        return cls(world, owner, stored["id"])
+        return cls(world, owner)
 
     async def ready(self, spec: Spec) -> AnyAction:
         """An action that will succeed."""
@@ -103,7 +101,7 @@ class Furnished:
             case "admin_create_policy":
                 return {"files": {**files, "user.csv": files["user.csv"] + "# a third\n"}}
             case "admin_publish_policy":
-                return {"digest": source.digest, "files": files, "reason": "to see", "before": self.other}
+                return {"digest": source.digest, "files": files, "reason": "to see", "before": await self._other()}
             case "admin_tally_policy":
                 return {**least(spec.input), "shadow": str(uuid.uuid4())}
             case "admin_recover_installation":
@@ -176,7 +174,7 @@ class Furnished:
             case "signing_key" | "audit_key":
                 return await self.owner.fetchval(f"SELECT id FROM {spec.entity.name} LIMIT 1")
             case "policy":
-                return self.other
+                return await self._other()
             case "audit_record":
                 return await self.owner.fetchval(
                     "SELECT l.action_id FROM audit_leaf l JOIN audit_record r USING (action_id) "
@@ -192,6 +190,13 @@ class Furnished:
                 return erased
             case other:
                 raise KeyError(other)
+
+    async def _other(self) -> str:
+        """Another policy version. It is checked as any is, which takes a while."""
+        if not self.stored:
+            files = {name: text.decode() for name, text in edited(self.world, domain="# another").files.items()}
+            self.stored = (await self.world.root.post("/admin/policies", {"files": files}, expect=201))["id"]
+        return self.stored
 
     async def _user(self, **other: object) -> UUID:
         name = f"n{uuid.uuid4().hex[:12]}"

@@ -91,6 +91,17 @@ async def concluded(unit: Unit, effect: object) -> BaseModel:
     return unit.permit.action.spec.output.model_construct()
 
 
+class OnePart:
+    """A stream that nothing comes after."""
+
+    def __init__(self, given: Given[Any]) -> None: ...
+
+    async def part(self, unit: Unit) -> BaseModel:
+        return unit.permit.action.spec.output.model_construct()
+
+    async def wait(self) -> None: ...
+
+
 def standing_in(spec: Spec, do: Do, effect: Callable[[BaseModel], Awaitable[object]] = far_side) -> Offer[Unit]:
     """An offer that does nothing of its own."""
     if spec.effect is Effect.OUTSIDE:
@@ -152,8 +163,10 @@ class Sweep:
 
     async def follow(self, *, broken: bool) -> None:
         """Those that can be streams, up to their first part. It is told of to whoever reads on, or sending it fails."""
-        real = self.world.app.processor._offers
+        real = dict(self.world.app.processor._offers)
         assert {spec.operation.word for spec, offer in real.items() if offer.follow is not None} == FOLLOWED
+        for spec in [spec for spec, offer in real.items() if offer.follow and spec.name in STAND_INS]:
+            real[spec] = Offer(spec, done, follow=OnePart)
         processor = pipeline(self.world, real)
         await self.world.app.sequencer.catch_up()
         for spec in [spec for spec, offer in real.items() if offer.follow is not None]:
