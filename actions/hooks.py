@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from actions.action import AnyAction, Decision, Lineage
 from actions.auditing import AuditPolicy
@@ -77,6 +79,13 @@ class FieldChange:
     confidentiality: str = ""
 
 
+class Noted(NamedTuple):
+    """What whoever answers a question says of it: in words that were understood, so that they can stand in the open."""
+
+    field: str
+    value: object
+
+
 @dataclass(frozen=True, slots=True)
 class PartOf:
     """Which batch an account belongs to, and its place there."""
@@ -100,6 +109,10 @@ class Outcome:
     uses: list[UsedThing] = field(default_factory=list)
     target: str | None = None
     target_lineage: Lineage | None = None
+    question: BaseModel | None = field(default=None, repr=False)
+    """What was asked beyond the address, once it is an input: None where there is nothing more, or all of it is
+    ``noted`` in words that say it better."""
+    noted: tuple[Noted, ...] = ()
     changes: tuple[FieldChange, ...] = ()
     subject: UUID | None = None
     """Whose personal data the changes hold: the key they are sealed under."""

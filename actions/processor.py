@@ -44,7 +44,7 @@ from actions.errors import (
     OutcomeUnknown,
     Undecided,
 )
-from actions.hooks import FieldChange, Hook, Outcome, PartOf, UsedThing, recordable, until_closed, wrapped
+from actions.hooks import Hook, Outcome, PartOf, UsedThing, recordable, until_closed, wrapped
 from actions.repeated_names import refuse_repeated_names
 from actions.standard import Spec
 from actions.streams import Progress
@@ -102,7 +102,7 @@ class Offer(Generic[Unit]):
     ``prepare`` runs before a unit opens, with no connection held (a password's slow hash). For an effect outside the
     database, ``handler`` states the intent in a unit of its own, ``effect`` does it holding no connection, and
     ``conclude`` writes what came of it in a second unit (law 8). ``follow`` makes of it a stream, for those who ask for
-    one; ``told`` is what the records of its opening and its end say was asked.
+    one.
     """
 
     spec: Spec
@@ -111,7 +111,6 @@ class Offer(Generic[Unit]):
     effect: Callable[[BaseModel], Awaitable[object]] | None = None
     conclude: Callable[[Unit, object], Awaitable[BaseModel]] | None = None
     follow: Callable[[Given[Any]], Follower[Unit]] | None = None
-    told: Callable[[Given[Any]], tuple[FieldChange, ...]] | None = None
 
 
 class OpenUnit(Protocol[Opened_co]):
@@ -206,7 +205,6 @@ class Processor(Generic[Unit]):
                     given = Given(given.input, given.target, await prepare(given))
                     await self._authorize(action, outcome)  # as in execute; each part is decided anew besides
                 follower = make(given)
-                outcome.changes += offer.told(given) if offer.told else ()
                 outcome.phase = Phase.OPENED
                 outcome.succeeded()
         return outcome, follower
@@ -290,6 +288,8 @@ class Processor(Generic[Unit]):
             target = _canonical_key(target, uuid_keyed=spec.entity.uuid_keyed)
         outcome.target = target
         given = _parse(spec, action.given)
+        if given.model_fields_set:
+            outcome.question = given
         if spec.each is None:
             await self._use(spec, given, permit, outcome)
         else:

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints
 
 from actions.errors import Fault, Invalid
-from actions.model import KEEPABLE, WITHOUT_NUL, Input, Output, Shown, as_time, without_nul
+from actions.model import KEEPABLE, PERSONAL, WITHOUT_NUL, Input, Output, Shown, as_time, without_nul
 
 MAX_PAGE = 100
 MAX_OFFSET = 10_000
@@ -38,7 +38,7 @@ Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]+$"
 Cursor = Annotated[str, StringConstraints(max_length=2000), Shown(pattern=CURSOR_PATTERN)]
-"""Opaque: whoever reads it says whether it is one."""
+"""Opaque: whoever reads it says whether it is one. It tells where a page ends, and so values of what stands there."""
 
 
 class Operators(Input):
@@ -142,7 +142,7 @@ class Search(Input, Generic[FilterT]):
     order: str | None = Field(default=None, max_length=200, description="For example `name:asc,created_at:desc`.")
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="Deeper pages take a `cursor`.")
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
-    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Annotated[Cursor | None, PERSONAL] = Field(default=None, description="`next_cursor` of the page before.")
     total: Total | None = Field(default=None, description="`exact` counts beyond 10,000, `none` not at all.")
 
 

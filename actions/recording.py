@@ -10,10 +10,11 @@ from typing import Protocol
 from uuid import UUID
 
 from actions.action import AnyAction, Lineage, PrincipalKind
+from actions.asking import asked_of, ref_of, target_of
 from actions.auditing import Level
 from actions.errors import AuditUnavailable, Denied, Unauthenticated, Unavailable
 from actions.hooks import Outcome, Result, UsedThing
-from actions.redacting import changes_of
+from actions.redacting import NOTHING, changes_of
 from actions.vocabulary import ScopeType
 from audit.accounts import Settled
 from audit.keyed import KeyedHashes
@@ -128,10 +129,10 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
     action, decision, error = outcome.action, outcome.decision, outcome.error
     level = _level(outcome, phase, result)
     changes = changes_of(outcome, level, hashes)
+    asked = asked_of(outcome, result, hashes) if level is Level.FULL else NOTHING
     lineage, target = outcome.lineage, outcome.target_lineage
     scope_ids, target_ids = _ids_by_type(lineage), _ids_by_type(target)
-    named = outcome.target or action.target
-    target_id = cut(named) if named else None
+    target_id = target_of(outcome)
     columns = Columns(
         action_id=action.id,
         phase=phase,
@@ -167,7 +168,7 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
         },
         "scope": {"type": action.address.type, "lineage": _ids(lineage)}
         if lineage
-        else {"type": action.address.type, "asked_for": cut(action.address.ref)},
+        else {"type": action.address.type, "asked_for": ref_of(outcome)},
         "target": {"id": target_id, "lineage": _ids(target)} if target_id else None,
         "decision": {
             "allowed": decision.allowed,
@@ -195,6 +196,8 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
         "request": {"id": action.context.request_id, "surface": action.context.surface},
         "duration_us": round(outcome.elapsed() * 1e6),
     }
+    if asked.public:
+        public["asked"] = asked.public
     if error is not None:
         cause = error.cause if isinstance(error, Denied | Unauthenticated) else None
         public["error"] = {"status": error.face, "reason": error.reason, "cause": cause}
@@ -207,7 +210,8 @@ def draft(outcome: Outcome, phase: Phase, result: Result, at: datetime, hashes: 
     if level is Level.METADATA:
         public["level"] = level
     claimed = outcome.claimed if level is Level.FULL else ""
-    return Draft(columns, public, _personal(action, outcome, changes.personal, claimed), changes.hashes)
+    personal = _personal(action, outcome, changes.personal, asked.personal, claimed)
+    return Draft(columns, public, personal, changes.hashes + asked.hashes)
 
 
 def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
@@ -219,7 +223,7 @@ def _uses(outcome: Outcome, result: Result) -> Iterator[tuple[str, UsedThing]]:
 
 
 def _personal(
-    action: AnyAction, outcome: Outcome, changed: Mapping[str, object], claimed: str
+    action: AnyAction, outcome: Outcome, changed: Mapping[str, object], asked: Mapping[str, object], claimed: str
 ) -> dict[UUID, dict[str, object]]:
     personal: dict[UUID, dict[str, object]] = {}
     if action.context.client_address:
@@ -227,6 +231,8 @@ def _personal(
         personal[about or NOBODY] = {"client_address": action.context.client_address}
     if changed:
         personal.setdefault(outcome.subject or NOBODY, {})["changes"] = changed
+    if asked:
+        personal.setdefault(action.principal.id or NOBODY, {})["asked"] = asked
     if claimed:
         personal.setdefault(NOBODY, {})["claimed"] = cut(claimed)
     return personal

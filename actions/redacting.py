@@ -17,17 +17,21 @@ HASHED = "hashed"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The changes of one record. ``personal`` is to be sealed: for each field its old and its new value."""
+    """A part of one record: its changes, or its question. ``personal`` is to be sealed: for each field its old and its
+    new value, or what was asked of it."""
 
     public: list[dict[str, object]]
     personal: Mapping[str, object]
     hashes: tuple[str, ...]
 
 
+NOTHING = Told([], {}, ())
+
+
 def changes_of(outcome: Outcome, level: Level, hashes: KeyedHashes) -> Told:
     """What the record of an outcome tells of its changes."""
     if not outcome.changes:
-        return _NOTHING
+        return NOTHING
     public: list[dict[str, object]] = []
     personal: dict[str, object] = {}
     made: list[str] = []
@@ -41,7 +45,7 @@ def changes_of(outcome: Outcome, level: Level, hashes: KeyedHashes) -> Told:
         elif kind == "secret":
             named["confidential"] = kind
             if redaction is Redaction.HASH and isinstance(change.new, str):
-                named["new"] = _hashed(change.new, hashes, made)
+                named["new"] = hashed(change.new, hashes, made)
         elif redaction is Redaction.OMIT:
             named["confidential"] = OMITTED
         elif kind:
@@ -49,18 +53,16 @@ def changes_of(outcome: Outcome, level: Level, hashes: KeyedHashes) -> Told:
             personal[change.name] = [change.old, change.new]
         elif redaction is Redaction.HASH:
             named["confidential"] = HASHED
-            named |= {"old": _hashed(change.old, hashes, made), "new": _hashed(change.new, hashes, made)}
+            named |= {"old": hashed(change.old, hashes, made), "new": hashed(change.new, hashes, made)}
         else:
             named |= {"old": _bounded(change.old), "new": _bounded(change.new)}
         public.append(named)
     return Told(public, personal, tuple(made))
 
 
-_NOTHING = Told([], {}, ())
-
-
-def _hashed(value: object, hashes: KeyedHashes, made: list[str]) -> str | None:
-    """Of a text, its own hash; of anything else, that of its canonical JSON. There is none of nothing."""
+def hashed(value: object, hashes: KeyedHashes, made: list[str]) -> str | None:
+    """The keyed hash of a value, noted in ``made``: of a text its own, of anything else that of its canonical JSON.
+    There is none of nothing."""
     if value is None:
         return None
     found = hashes.of(value if isinstance(value, str) else canonical(value).decode())

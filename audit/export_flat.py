@@ -15,7 +15,7 @@ import orjson
 Told = Mapping[str, Any]
 _HAVE_COLUMNS = frozenset(
     {
-        *("action", "at", "changes", "decision", "duration_us", "entity", "error", "id", "operation", "phase"),
+        *("action", "asked", "at", "changes", "decision", "duration_us", "entity", "error", "id", "operation", "phase"),
         *("principal", "request", "result", "scope", "target", "uses"),
     }
 )
@@ -100,6 +100,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("error_cause", Type.TEXT, "The true cause of a refusal.", _at("error", "cause")),
     Column("duration_us", Type.NUMBER, "Microseconds from the request to the record.", _at("duration_us")),
     Column("uses", Type.JSON, "What the input named, and whether it might be used.", _at("uses")),
+    Column("asked", Type.JSON, "What was asked, beyond scope and target.", _at("asked")),
     Column("changes", Type.JSON, "The fields that changed, old and new.", _at("changes")),
     Column("more", Type.JSON, "What only some records have, as it was written.", _more),
 )

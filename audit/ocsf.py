@@ -157,7 +157,7 @@ def event(index: int, leaf: bytes, told: Told, tied: Tied) -> dict[str, Any]:
             "log_format": "JSON",
             "logged_time": _milliseconds(told["at"]),
             "original_time": told["at"],
-            "correlation_uid": (told.get("request") or {}).get("id") or None,
+            "correlation_uid": _request_id(told),
             "tenant_uid": _lying_in(told, "target", "domain") or _lying_in(told, "scope", "domain"),
         },
         "actor": {"user": _principal(told), "authorizations": _authorized(told)},
@@ -169,9 +169,9 @@ def event(index: int, leaf: bytes, told: Told, tied: Tied) -> dict[str, Any]:
         "raw_data_hash": {"algorithm_id": 3, "algorithm": "SHA-256", "value": sha256(leaf).hexdigest()},
         "attestation_list": [tied.attested(index, leaf)],
         "enrichments": [tied.enriched(index, leaf)],
-        "unmapped": {name: told[name] for name in ("phase", "scope", "batch", "closes", "stream") if told.get(name)},
         **_particulars(kind, told, tied),
     }
+    found["unmapped"] = {name: value for name, value in _unmapped(kind, told) if value}
     return {name: _said(value) for name, value in found.items() if value is not None}
 
 
@@ -188,6 +188,24 @@ def _classified(told: Told, operation: str) -> tuple[Kind, int]:
     return API_ACTIVITY, 2
 
 
+_NOWHERE = ("phase", "level", "scope", "batch", "closes", "stream", "changes")
+"""Parts of a record for which OCSF has no place, or none that holds all that they say."""
+
+
+def _unmapped(kind: Kind, told: Told) -> Iterator[tuple[str, Any]]:
+    yield from ((name, told.get(name)) for name in _NOWHERE)
+    if kind != API_ACTIVITY:  # which has attributes for these
+        yield "uses", told.get("uses")
+    if kind != API_ACTIVITY or not _request_id(told):
+        yield "asked", told.get("asked")
+    if kind != API_ACTIVITY:
+        yield "error", {"cause": cause} if (cause := (told.get("error") or {}).get("cause")) else None
+
+
+def _request_id(told: Told) -> str | None:
+    return (told.get("request") or {}).get("id") or None
+
+
 def _particulars(kind: Kind, told: Told, tied: Tied) -> dict[str, Any]:
     """What only one class of events has."""
     target = (told.get("target") or {}).get("id")
@@ -197,16 +215,25 @@ def _particulars(kind: Kind, told: Told, tied: Tied) -> dict[str, Any]:
         service = {"name": PRODUCT, "uid": tied.checkpoint.origin}
         return {"user": _subject(told), "service": service, "session": session, "is_remote": True}
     if kind == ENTITY_MANAGEMENT:
-        return {"entity": _managed(entity, target)}
+        managed = _managed(entity, target)
+        before, after = _values(told, "old"), _values(told, "new")
+        made = after and told["result"] == "succeeded"
+        return {
+            "entity": {**managed, "data": before or None},
+            "updated_entity": {**managed, "data": after} if made else None,
+        }
     return {"api": _call(told, tied), "resources": list(_resources(told, entity, target)) or None}
 
 
 def _call(told: Told, tied: Tied) -> dict[str, Any]:
-    request, error = told.get("request") or {}, told.get("error") or {}
+    request, error = _request_id(told), told.get("error") or {}
+    cause = _text(error.get("cause"))
     return {
         "operation": str(told["action"]),
-        "request": {"uid": request["id"]} if request.get("id") else None,
-        "response": {"code": error.get("status"), "error": _text(error.get("reason"))} if error else None,
+        "request": {"uid": request, "data": told.get("asked") or None} if request else None,
+        "response": {"code": error.get("status"), "error": _text(error.get("reason")), "error_message": cause}
+        if error
+        else None,
         "service": {"name": PRODUCT, "uid": tied.checkpoint.origin},
     }
 
@@ -220,12 +247,18 @@ def _managed(entity: str, target: str | None) -> dict[str, Any]:
     return {**found, within: {"uid": target}} if within else found
 
 
+def _values(told: Told, side: str) -> dict[str, Any]:
+    """Of each field that changed, what it was or is, where that stands in the leaf."""
+    return {one["field"]: one[side] for one in told.get("changes") or () if one.get(side) is not None}
+
+
 def _resources(told: Told, entity: str, target: str | None) -> Iterator[dict[str, Any]]:
     if target:
         place = _lying_in(told, "target", "domain")
         yield {"uid": target, "type": entity, "namespace": place, "role_id": 1, "role": "Target"}
     for used in told.get("uses") or ():
-        yield {"uid": used["id"], "type": used["entity"], "role_id": 4, "role": "Related"}
+        how = {name: value for name, value in used.items() if name not in ("id", "entity")}
+        yield {"uid": used["id"], "type": used["entity"], "role_id": 4, "role": "Related", "data": how}
 
 
 def _principal(told: Told) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The monitoring hook: each action's end in the metrics, and one line in the log, at ``debug`` for a success.
 
 The line names the action, what was decided by which rule of which policy version, and why a refusal was one. It never
-holds an input or an output.
+holds an input or an output, nor what is named in an address and is not there: that may be anything.
 """
 
 import logging
@@ -10,9 +10,10 @@ from typing import Any
 import structlog
 
 from actions.action import AnyAction, PrincipalKind
+from actions.asking import ref_of, target_of
 from actions.errors import AuditUnavailable, Denied, TooManyRequests, Unauthenticated, Undecided
 from actions.hooks import Outcome, Result
-from audit.record import Phase, cut
+from audit.record import Phase
 from server.http.metrics import Metrics
 
 
@@ -53,13 +54,14 @@ class Monitoring:
         quiet = outcome.result is Result.SUCCEEDED  # what was done stands in the audit log; this one tells what was not
         if quiet and not self._log.is_enabled_for(logging.DEBUG):
             return
+        ref = ref_of(outcome)
         told: dict[str, Any] = {
             "request_id": action.context.request_id,
             "action": action.spec.name,
             "action_id": str(action.id),
             "principal": action.principal.name,
-            "scope": f"{action.address.type}:{action.address.ref}" if action.address.ref else action.address.type.value,
-            "target": outcome.target or (cut(action.target) if action.target else None),
+            "scope": f"{action.address.type}:{ref}" if ref else action.address.type.value,
+            "target": target_of(outcome),
             "result": outcome.result.value,
             "status": error.face if error else 200,
             "rule": decision.rule if decision else None,

@@ -162,11 +162,11 @@ async def test_an_export_is_recorded_when_it_begins_and_when_it_ends_with_what_w
     await world.app.sequencer.catch_up()
     await export(world, tmp_path / "some", first=2, end=5, sealed=True)
     opened, closed = await world.records(EXPORT_SPEC.name)
-    question = {"field": "question", "old": None, "new": {"first": 2, "end": 5, "sealed": True}}
-    assert (opened["phase"], opened["changes"]) == ("opened", [question])
-    spanned = {"field": "range", "old": None, "new": {"first": 2, "end": 5}}
-    sent = {"field": "sent", "old": None, "new": {"records": 3, "last": 4}}
-    assert (closed["phase"], closed["changes"], closed["result"]) == ("closed", [question, spanned, sent], "succeeded")
+    question = [{"field": name, "value": value} for name, value in (("first", 2), ("end", 5), ("sealed", True))]
+    assert (opened["phase"], opened["asked"]) == ("opened", question)
+    spanned = {"field": "range", "value": {"first": 2, "end": 5}}
+    assert (closed["phase"], closed["asked"], closed["result"]) == ("closed", [spanned, *question], "succeeded")
+    assert closed["changes"] == [{"field": "sent", "old": None, "new": {"records": 3, "last": 4}}]
     assert opened["principal"]["name"] == OPERATOR
 
 

@@ -1,5 +1,6 @@
 """What a record says, to whom it shows what, and that nobody can take it back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,11 @@ from tests.faults import another_worker
 from tests.world.world import World
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
+
+
+def told_of(row: Any, person: UUID, keys: Mapping[UUID, bytes]) -> Any:
+    """What is sealed of the question of somebody."""
+    return unseal(row["leaf"], row["sealed"], keys)[person]["asked"]
 
 
 async def the_record(world: World, action: str, **where: object) -> dict[str, Any]:
@@ -62,7 +68,7 @@ async def test_a_record_tells_who_did_what_where_by_which_rule_and_what_came_of_
     assert line(decision["rule"]).split(",")[:2] == ["p", " superadmin"]
     assert 0 < record["duration_us"] < 10_000_000
     assert sorted(record["changes"], key=lambda change: change["field"]) == [
-        {"field": "description", "old": "", "new": "described"},
+        {"field": "description", "confidential": "personal"},
         {"field": "full_name", "confidential": "personal"},
     ]
     row = record["row"]
@@ -91,7 +97,12 @@ async def test_a_refusal_tells_the_truth_that_its_answer_hides(world: World) -> 
     assert refused["error"]["cause"] == "no rule allows it"
     assert refused["scope"]["lineage"] == [{"type": "domain", "id": str(world.places.elsewhere)}]
     assert (absent["result"], absent["decision"]) == ("denied", None)
-    assert absent["scope"] == {"type": "domain", "asked_for": "nowhere"}
+    assert absent["scope"] == {"type": "domain", "asked_for": None}
+    assert absent["target"] is None
+    assert b"nowhere" not in absent["row"]["leaf"]
+    dana = world.id("dana")
+    asked = told_of(absent["row"], dana, {dana: await key_of(world, dana)})
+    assert asked == {"address/scope": "nowhere", "address/id": "x"}
 
 
 async def test_a_denial_names_the_line_that_forbids_it(world: World) -> None:
@@ -217,14 +228,19 @@ async def test_what_callers_write_is_cut(world: World) -> None:
             yield told
 
     records = await world.records()
-    for record in records:
-        row = record.pop("row")
+    rows = [record.pop("row") for record in records]
+    for record, row in zip(records, rows, strict=True):
         assert max(len(text.encode()) for text in strings(record)) <= LONGEST
         assert len(row["target_id"] or "") <= LONGEST
         assert len(row["request_id"]) <= 64
-    named_by = [one["target"]["id"] for one in records if one["action"] == "admin_policy"]
+    root = world.id("root")
+    keys, named_by = {root: await key_of(world, root)}, []
+    for record, row in zip(records, rows, strict=True):
+        if record["action"] == "admin_policy":
+            assert (record["target"], row["target_id"]) == (None, None)
+            named_by.append(told_of(row, root, keys)["address/id"])
     assert len(named_by) >= 2
-    assert all(text.isprintable() for text in named_by)
+    assert all(text.isprintable() and len(text.encode()) <= LONGEST for text in named_by)
 
 
 @pytest.mark.parametrize(

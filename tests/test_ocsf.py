@@ -287,3 +287,41 @@ async def test_every_event_of_an_exported_log_is_one_of_the_published_schema(wor
     assert [found["metadata"]["sequence"] for found in events] == list(range(manifest["end"]))
     assert {found["class_uid"] for found in events} == set(CLASSES)
     assert "PLANTED" not in (tmp_path / "all" / "ocsf.jsonl").read_text()
+
+
+def test_what_changed_is_told_without_the_leaf(records: dict[str, list[Record]]) -> None:
+    """Whoever drops the raw text still learns which field was changed, from what to what."""
+    changed = [found for found in map(of, records["domain_update_user"]) if "changes" in found["unmapped"]]
+    [found, *_] = [found for found in changed if found["status"] == "Success"]
+    assert found["unmapped"]["changes"] == [
+        {"field": "name", "new": "é\n"},
+        {"field": "email", "confidential": "personal"},
+    ]
+    assert found["updated_entity"]["data"] == {"name": "é\n"}
+    assert found["updated_entity"]["uid"] == found["entity"]["uid"] == str(THING)
+    [undone, *_] = [found for found in changed if found["status"] == "Failure"]
+    assert "updated_entity" not in undone
+
+
+def test_what_was_used_and_why_it_was_refused_is_told_without_the_leaf(records: dict[str, list[Record]]) -> None:
+    used: dict[str, Any] = {"field": "project_id", "operation": "get"}
+    used |= {"held": [{"scope": "domain", "roles": ["auditor"]}]}
+    used |= {"allowed": False, "rule": "superadmin.csv:12"}
+    events = [found for found in map(of, records["domain_update_user"]) if found["message"].endswith(": denied")]
+    assert {json.dumps(found["unmapped"]["error"]) for found in events} == {json.dumps({"cause": "no rule allows it"})}
+    [found, *_] = [found for found in events if "uses" in found["unmapped"]]
+    assert found["unmapped"]["uses"][0] == {"entity": "project", "id": "=x", **used}
+    events = [found for found in map(of, records["domain_search_users"]) if found["message"].endswith(": denied")]
+    assert {found["api"]["response"]["error_message"] for found in events} == {"no rule allows it"}
+    [found, *_] = [found for found in events if "resources" in found]
+    assert found["resources"][-1]["data"] == used
+
+
+def test_what_was_asked_and_the_level_are_told_without_the_leaf(records: dict[str, list[Record]]) -> None:
+    told = orjson.loads(records["domain_search_users"][0].leaf)
+    asked = [{"field": "filter/status/equals", "value": "active"}, {"field": "limit", "value": 5}]
+    searched = event(1, b"{}", {**told, "asked": asked, "level": "metadata"}, TIED)
+    assert checked(searched)["api"]["request"]["data"] == asked
+    assert searched["unmapped"]["level"] == "metadata"
+    told = orjson.loads(records["domain_update_user"][0].leaf)
+    assert checked(event(1, b"{}", {**told, "asked": asked}, TIED))["unmapped"]["asked"] == asked

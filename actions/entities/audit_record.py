@@ -48,7 +48,9 @@ class AuditScope(Output):
     lineage: list[AuditPlace] | None = Field(
         default=None, description="The scope and all that contain it, narrowest first; null where it was not found."
     )
-    asked_for: str | None = Field(default=None, description="What the caller named, where there is no such scope.")
+    asked_for: str | None = Field(
+        default=None, description="The id that the caller named, where there is no such scope."
+    )
 
 
 class AuditTarget(Output):
@@ -104,6 +106,19 @@ class AuditChange(Output):
     )
 
 
+class AuditAsked(Output):
+    """A part of the question: of a filter, an order, a page, or whatever else was asked beyond the address."""
+
+    field: str = Field(description="Where it stands in the input; empty: what is left out for its length.")
+    value: Any = None
+    confidential: str | None = Field(
+        default=None,
+        description="`personal`: the value is sealed, so is what may be anything, a text that is no word. The others "
+        "as of a change.",
+    )
+    more: int | None = Field(default=None, description="How many parts of it are left out.")
+
+
 class AuditRequest(Output):
     id: str
     surface: str
@@ -127,6 +142,7 @@ class AuditRecord(Output):
     target: AuditTarget | None = None
     decision: AuditDecision | None = None
     uses: list[AuditUse] = Field(default_factory=list)
+    asked: list[AuditAsked] = Field(default_factory=list, description="What was asked, beyond scope and target.")
     changes: list[AuditChange] = Field(default_factory=list)
     request: AuditRequest | None = None
     error: dict[str, Any] | None = Field(default=None, description="Why it did not succeed.")
@@ -153,6 +169,11 @@ class AuditPersonalChange(Output):
     new: Any = None
 
 
+class AuditPersonalAsked(Output):
+    field: str
+    value: Any = None
+
+
 class AuditPersonal(Output):
     """What a record says of one person."""
 
@@ -160,6 +181,7 @@ class AuditPersonal(Output):
     seal: Seal
     client_address: str | None = Field(default=None, description="Where the person's request came from.")
     changes: list[AuditPersonalChange] = Field(default_factory=list, description="Personal fields, old and new.")
+    asked: list[AuditPersonalAsked] = Field(default_factory=list, description="What was sealed of the question.")
     more: dict[str, Any] = Field(default_factory=dict, description="Whatever else was sealed, as it was written.")
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, SecretStr
 
-from actions.model import SECRET, Input, Name, Output
+from actions.model import PERSONAL, SECRET, Input, Name, Output
 from actions.standard import Standard
 from actions.vocabulary import Entity, Operation, ScopeType
 
@@ -20,7 +20,7 @@ RESEAL = Operation("reseal", on_item=False)
 
 
 class Superadmin(Input):
-    username: Name
+    username: Annotated[Name, PERSONAL]
     password: SecretStr
 
 
@@ -54,7 +54,7 @@ class Resealed(Output):
 
 class Credentials(Output):
     user_id: UUID
-    username: str
+    username: Annotated[str, PERSONAL]
     access_key: str
     secret_key: Annotated[str, SECRET] = Field(repr=False)
 

@@ -50,13 +50,15 @@ class Login(Kept):
 
 class Authorization(Input):
     type: LoginForm = LoginForm.TOKEN
-    domain: Claimed = "default"
+    domain: Annotated[Claimed, PERSONAL] = "default"
     username: Annotated[Claimed, PERSONAL] = Field(description="The user's name or e-mail address.")
     password: Short
     new_password: Password | None = Field(default=None, description="Replaces the password in the same step.")
     stoken: Short | None = Field(default=None, description=_WITHOUT_EFFECT)
     otp: Short | None = Field(default=None, description=_WITHOUT_EFFECT)
-    client_type_id: Annotated[str, Field(max_length=64)] | None = Field(default=None, description=_WITHOUT_EFFECT)
+    client_type_id: Annotated[Annotated[str, Field(max_length=64)] | None, PERSONAL] = Field(
+        default=None, description=_WITHOUT_EFFECT
+    )
     force: bool | None = Field(default=None, description=_WITHOUT_EFFECT)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from actions.entities.policy import POLICIES
-from actions.model import Foreign, Sparse
+from actions.model import PERSONAL, Foreign, Sparse
 from actions.vocabulary import Alias, Operation, ScopeType
 
 MOST_EVALUATIONS = 100
@@ -33,7 +33,7 @@ class AccessSubject(Foreign):
     """Who: `user` and an id, or `role` and one or more roles joined by +."""
 
     type: Word
-    id: Word
+    id: Annotated[Word, PERSONAL]
     properties: Properties = None
 
 

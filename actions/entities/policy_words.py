@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from actions.model import WITHOUT_NUL, without_nul
+from actions.model import PERSONAL, WITHOUT_NUL, without_nul
 
 _Word = Annotated[str, AfterValidator(without_nul), WITHOUT_NUL]
 ActionWord = Annotated[
@@ -18,6 +18,7 @@ ActionWord = Annotated[
 PrincipalWord = Annotated[
     _Word,
     StringConstraints(min_length=1, max_length=1000),
+    PERSONAL,
     Field(
         description="`user:` and an id; a principal of the server's own, like `system:sweeper`; `anonymous`; or roles "
         "that are supposed to count, like `domain_admin+auditor`."

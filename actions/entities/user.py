@@ -80,7 +80,7 @@ class User(Kept):
     username: Annotated[str, PERSONAL]
     email: Annotated[str, PERSONAL]
     full_name: Annotated[str, PERSONAL]
-    description: str
+    description: Annotated[str, PERSONAL] = Field(description="What users say of themselves.")
     domain_id: UUID
     status: UserStatus
     need_password_change: bool
@@ -109,7 +109,7 @@ class OwnChange(Input):
 
     email: Annotated[Unsaid[Email], PERSONAL] = None
     full_name: Annotated[Unsaid[Text], PERSONAL] = None
-    description: Unsaid[Text] = None
+    description: Annotated[Unsaid[Text], PERSONAL] = None
     allowed_client_ip: Annotated[Unsaid[AddressPatterns], PERSONAL] = None
 
 
@@ -125,7 +125,7 @@ class NewUser(Input):
     email: Annotated[Email, PERSONAL]
     password: Password
     full_name: Annotated[Text, PERSONAL] = ""
-    description: Text = ""
+    description: Annotated[Text, PERSONAL] = ""
     status: UserStatus = UserStatus.ACTIVE
     need_password_change: bool = False
     allowed_client_ip: Annotated[AddressPatterns, PERSONAL] = Field(default_factory=list)
@@ -154,7 +154,7 @@ class Lookup(Input):
 
 
 class Echo(Input):
-    echo: Annotated[str | None, Field(max_length=1024)] = None
+    echo: Annotated[str | None, Field(max_length=1024), PERSONAL] = None
 
 
 class Authorized(Output):
@@ -179,7 +179,7 @@ class Identity(Output):
     """The caller, the roles it holds now, and what they let it do in each scope where it holds one."""
 
     id: UUID
-    username: str
+    username: Annotated[str, PERSONAL]
     access_key: str | None = Field(description="The key that signed the request.")
     login_id: UUID | None = Field(description="The login whose bearer token the request carried.")
     domain_id: UUID

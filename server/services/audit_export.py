@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from actions.entities.audit_export import SPECS, ExportPart, ExportQuestion
 from actions.errors import Conflict, Fault, Invalid, Unavailable
-from actions.hooks import FieldChange
 from actions.processor import Given, Offer
 from actions.standard import Spec
 from actions.streams import Part, Progress
@@ -17,7 +16,7 @@ from server.repositories.audit_export import AuditExportRepository, Moment
 from server.repositories.database import WRITE_SECONDS
 from server.repositories.unit import Unit
 from server.services.audit_leaves import Leaves
-from server.services.question_record import asked, note
+from server.services.question_record import note
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
@@ -34,12 +33,11 @@ class AuditExportService:
         self.specs: Sequence[Spec] = SPECS
 
     def offers(self) -> Iterator[Offer[Unit]]:
-        yield from (Offer(spec, self.glance, follow=self.follow, told=_told) for spec in self.specs)
+        yield from (Offer(spec, self.glance, follow=self.follow) for spec in self.specs)
 
     async def glance(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """The first part, for whoever asks once and does not follow. It does not wait: if no end is named, it is where
         the newest checkpoint ends."""
-        unit.outcome.changes += _told(given)
         part = await Export(self._exports, _asked(given), waits=False).part(unit)
         assert part is not None  # noqa: S101
         return part
@@ -125,12 +123,6 @@ class Export:
         """Whether there is a witness, and it is worth to wait for it. One that has not answered for long is not."""
         since = await self._exports.unvouched_since(unit, span.stop) if self._waits else None
         return since is not None and (await self._exports.now(unit)).at - since < timedelta(seconds=WITNESS_SECONDS)
-
-
-def _told(given: Given[Any]) -> tuple[FieldChange, ...]:
-    """What the record says was asked for: of an export's opening, too, for it may be the only one."""
-    question: ExportQuestion = given.input
-    return asked(**question.model_dump())
 
 
 def _asked(given: Given[Any]) -> ExportQuestion:

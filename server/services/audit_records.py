@@ -21,7 +21,6 @@ from actions.entities.audit_record import (
 from actions.entities.audit_watch import SPECS as WATCH_SPECS
 from actions.entities.audit_watch import WATCH
 from actions.errors import NotFound
-from actions.hooks import FieldChange
 from actions.processor import Follower, Given, Offer
 from actions.query import Page, Search, to_querier
 from actions.standard import Spec
@@ -32,7 +31,6 @@ from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.database import Row
 from server.repositories.subject_keys import sealed_purpose
 from server.repositories.unit import Unit
-from server.services import question_record
 from server.services.audit_following import TailFollower, Walk, WatchFollower
 from server.services.disclosure import belonging, named, opened, seen_from, subjects, told
 
@@ -47,10 +45,7 @@ class AuditRecordService:
         handlers = {GET: self.get, SEARCH: self.search, TAIL: self.tail, WATCH: self.glance}
         followers: dict[Operation, Callable[[Given[Any]], Follower[Unit]]]
         followers = {TAIL: self.follow, WATCH: self.watch}
-        asked = {WATCH: _told}
-        for spec in self.specs:
-            does = spec.operation
-            yield Offer(spec, handlers[does], follow=followers.get(does), told=asked.get(does))
+        return (Offer(spec, handlers[spec.operation], follow=followers.get(spec.operation)) for spec in self.specs)
 
     async def get(self, unit: Unit, given: Given[Any]) -> BaseModel:
         """Everything that is recorded of an action, with what is sealed opened as far as the scope reaches."""
@@ -68,7 +63,10 @@ class AuditRecordService:
         for row, record in zip(rows, whole, strict=True):
             theirs = None if domain is None else inside | belonging(record, domain)
             shown = record if domain is None else seen_from(record, domain, inside)
-            records.append(OpenedRecord(**dict(shown), personal=opened(row, keys, theirs)))
+            personal = opened(row, keys, theirs)
+            if not shown.asked:  # or it was asked elsewhere
+                personal = [part.model_copy(update={"asked": []}) for part in personal]
+            records.append(OpenedRecord(**dict(shown), personal=personal))
         return AuditedAction(id=given.target_id, records=records)
 
     async def search(self, unit: Unit, given: Given[Any]) -> BaseModel:
@@ -120,9 +118,3 @@ class AuditRecordService:
             row["subject_id"]: (self._ring.open(row["wrapped"], sealed_purpose(row["subject_id"])), row["created_at"])
             for row in rows
         }
-
-
-def _told(given: Given[Any]) -> tuple[FieldChange, ...]:
-    """Where a watch goes on: what its reader says it has had, which no record of ours could know."""
-    after = given.input.after
-    return () if after is None else question_record.asked(after=after)

@@ -56,7 +56,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.services import asked, page_tokens
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 T = TypeVar("T")
 USER, ROLE, UNKNOWN = "user", "role", "unknown"
@@ -135,7 +135,7 @@ class AuthZenService:
                     limit=turn.limit + 1,
                 )
                 found = [str(row["id"]) for row in rows]
-        note(
+        understood(
             unit,
             "search",
             action=question.action.name if permission else UNKNOWN,
@@ -159,7 +159,7 @@ class AuthZenService:
             else:
                 rows = await self._standings.scopes(unit, ScopeType(kind), where, turn.after, turn.limit + 1)
                 found = [(row["id"], row["name"] if kind == ScopeType.DOMAIN else str(row["id"])) for row in rows]
-        note(
+        understood(
             unit,
             "search",
             subject=_called(question.subject, subject),
@@ -178,7 +178,7 @@ class AuthZenService:
         if subject is not None and subject.in_force and lineage is not None:
             cells = index.allowed_cells(subject.roles_in(lineage), lineage.scope.type)
             found = _beyond(sorted(name for name, cell in permissions_by_action().items() if cell in cells), turn)
-        note(
+        understood(
             unit,
             "search",
             subject=_called(question.subject, subject),
@@ -215,7 +215,7 @@ class _Asking:
             verdict, rule = verdict_of(self.index, subject.roles_in(lineage), permission)
             reason = _REASONS[verdict]
         context = AccessContext(reason=reason, rule=rule.place if rule else None, policy=self.index.digest)
-        note(
+        understood(
             self.unit,
             field,
             subject=_called(asks.subject, subject),

@@ -13,6 +13,7 @@ import orjson
 
 from actions.entities.audit_record import (
     AuditPersonal,
+    AuditPersonalAsked,
     AuditPersonalChange,
     AuditPlace,
     AuditRecord,
@@ -69,7 +70,7 @@ def seen_from(record: AuditRecord, domain: UUID, inside: Collection[UUID]) -> Au
     if _uuid(record.principal.name.removeprefix("user:")) not in known:
         changes["principal"] = record.principal.model_copy(update={"credential": None})
     if not asked_here:
-        changes["more"] = {}
+        changes |= {"more": {}, "asked": []}
     changes["uses"] = [_use(use, known) for use in record.uses]
     return record.model_copy(update=changes)
 
@@ -124,12 +125,13 @@ def _opened(
         # while they go on calling, and a worker hears of it a little later.
         erased = key[1] > row["at"] - (HEARD_WITHIN if subject == NOBODY else timedelta())
         return AuditPersonal(subject=person, seal=Seal.ERASED if erased else Seal.BROKEN)
-    changes = said.pop("changes", {})
+    changes, asked = said.pop("changes", {}), said.pop("asked", {})
     return AuditPersonal(
         subject=person,
         seal=Seal.OPEN,
         client_address=said.pop("client_address", None),
         changes=[AuditPersonalChange(field=name, old=old, new=new) for name, (old, new) in changes.items()],
+        asked=[AuditPersonalAsked(field=name, value=value) for name, value in asked.items()],
         more=said,
     )
 

@@ -14,7 +14,7 @@ from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
 from server.services.chosen_policy import SECONDS, ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 
 class PolicyCaseService:
@@ -38,5 +38,5 @@ class PolicyCaseService:
 
     async def tell(self, unit: Unit, given: Given[Any]) -> BaseModel:
         results = cast(CaseResults, given.prepared)
-        note(unit, policy=results.digest)
+        understood(unit, policy=results.digest)
         return results

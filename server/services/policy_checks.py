@@ -14,7 +14,7 @@ from actions.processor import Given, Offer
 from actions.standard import Spec
 from server.repositories.unit import Unit
 from server.services.chosen_policy import SECONDS, ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 
 class PolicyCheckService:
@@ -35,5 +35,5 @@ class PolicyCheckService:
 
     async def answer(self, unit: Unit, given: Given[Any]) -> BaseModel:
         checked = PolicyCheck.model_validate(given.prepared)
-        note(unit, policy=checked.digest)
+        understood(unit, policy=checked.digest)
         return checked

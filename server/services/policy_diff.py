@@ -19,7 +19,7 @@ from server.repositories.policy_diff import PolicyDiffRepository
 from server.repositories.unit import Unit
 from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 from server.services.turns import Turns
 
 GROUPS, PARTS = 500, 10_000
@@ -45,7 +45,7 @@ class PolicyDiffService:
     async def diff(self, unit: Unit, given: Given[Any]) -> BaseModel:
         touches: Any = given.prepared
         found: PolicyDifference = touches.found
-        note(unit, old=found.old, new=found.new)
+        understood(unit, old=found.old, new=found.new)
         if asked.sees_who_holds_what(unit):
             found = touches.with_users(await self._holders.holders(unit, touches.roles, datetime.now(UTC)))
         return bounded(found, groups=GROUPS, parts=PARTS)

@@ -35,7 +35,7 @@ from server.repositories.database import WRITE_SECONDS, Row
 from server.repositories.unit import Unit
 from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 EVIDENCE_KEY = "evidence"
 SETTLED_AFTER = timedelta(seconds=2 * WRITE_SECONDS)
@@ -95,7 +95,7 @@ class PolicyEvidenceService:
         await self._refuse_what_is_not_settled(unit, question.at)
         scope, domain = await self._scope(unit, question)
         where = scope.type.value if scope.id is None else f"{scope.type}:{scope.id}"
-        note(unit, policy=prepared.index.digest, action=question.action, scope=where, at=question.at)
+        understood(unit, policy=prepared.index.digest, action=question.action, scope=where, at=question.at)
         project = scope.id if scope.type is ScopeType.PROJECT else None
         rows = await self._history.holders(unit, domain, project, question.at)
         if len(rows) > HOLDERS_AT_MOST:

@@ -29,7 +29,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.services import asked
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PolicyExplainService:
         permission = asked.needed(question.action)
         asker = await self._asker(unit, question.principal, index)
         lineage = await self._lineage(unit, question.scope, permission, asker)
-        note(
+        understood(
             unit,
             policy=index.digest,
             principal=question.principal,

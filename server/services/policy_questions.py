@@ -51,7 +51,7 @@ from server.repositories.standings import StandingRepository
 from server.repositories.unit import Unit
 from server.services import asked, page_tokens
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 _LOOKING_AT_USERS = Permission(ScopeType.ADMIN.value, "user", "get")
 
@@ -118,11 +118,11 @@ class PolicyQuestionService:
         prepared = cast(Prepared, given.prepared)
         index, permission, told = prepared.index, prepared.permission, cast(WhoCan, prepared.roles)
         if question.scope is None or permission is None:
-            note(unit, policy=index.digest, action=question.action)
+            understood(unit, policy=index.digest, action=question.action)
             return told
         asked.require_sight(unit)
         lineage = await asked.scope(unit, self._standings, question.scope)
-        note(unit, policy=index.digest, action=question.action, scope=asked.scope_name(lineage))
+        understood(unit, policy=index.digest, action=question.action, scope=asked.scope_name(lineage))
         if lineage.deleted:
             return told.model_copy(update={"scope": question.scope, "anybody": False})
         allowing, denying = speaking(index, permission)
@@ -181,7 +181,7 @@ class PolicyQuestionService:
         asked.require_sight_of(unit, question.principal, question.scope)
         subject = await asked.principal(unit, self._standings, index, question.principal)
         lineage = await asked.scope(unit, self._standings, question.scope) if question.scope is not None else None
-        note(
+        understood(
             unit,
             policy=index.digest,
             principal=question.principal,
@@ -214,11 +214,11 @@ class PolicyQuestionService:
         prepared = cast(Prepared, given.prepared)
         narrowed = {"scope_type": question.scope_type, "entity": question.entity}
         if question.scope is None:
-            note(unit, policy=prepared.index.digest, roles="+".join(question.roles) or None, **narrowed)
+            understood(unit, policy=prepared.index.digest, roles="+".join(question.roles) or None, **narrowed)
             return cast(Matrix, prepared.roles)
         asked.require_sight(unit)
         lineage = await asked.scope(unit, self._standings, question.scope)
-        note(unit, policy=prepared.index.digest, scope=asked.scope_name(lineage), **narrowed)
+        understood(unit, policy=prepared.index.digest, scope=asked.scope_name(lineage), **narrowed)
         types = [kind for kind in (lineage.scope.type,) if question.scope_type in (None, kind)]
         digest = page_tokens.digest_of(question, "cursor", "limit")
         after = page_tokens.read(question.cursor, digest, UUID).after if question.cursor else None

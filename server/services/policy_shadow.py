@@ -31,7 +31,7 @@ from server.repositories.policy_shadow import PolicyShadowRepository
 from server.repositories.unit import Unit
 from server.services.asked import may
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 _READS_THE_LOG = Permission(ScopeType.ADMIN.value, POLICY.name, REPLAY.word)
 """Who may read a policy may not therefore learn who did what."""
@@ -83,7 +83,7 @@ class PolicyShadowService:
         latest = await self._shadows.latest(unit)
         if latest is None:
             return ShadowReport(shadow=None, kinds=0, differences=[])
-        note(unit, policy=latest["digest"])
+        understood(unit, policy=latest["digest"])
         told = [_difference(row) for row in await self._shadows.differences(unit, latest["id"], given.input.limit)]
         if not may(unit, _READS_THE_LOG):
             told = [each.model_copy(update={"last_principal": None}) for each in told]

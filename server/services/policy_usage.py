@@ -28,7 +28,7 @@ from actions.streams import Progress
 from server.repositories.decisions import PAGE, DecisionRepository, Place
 from server.repositories.unit import Unit
 from server.services.chosen_policy import ChosenPolicy
-from server.services.question_record import note
+from server.services.question_record import understood
 
 SECONDS = 15.0
 """How long one answer may read: a caller does not wait for ever."""
@@ -111,8 +111,8 @@ class Asking:
         return await self.answer(unit)
 
     async def answer(self, unit: Unit) -> BaseModel:
-        if not unit.outcome.changes:  # the parts of one stream have one record
-            note(unit, **self._told)
+        if not unit.outcome.noted:  # the parts of one stream have one record
+            understood(unit, **self._told)
         return await self._answer(unit, await self._reader.read(unit, self._records))
 
     async def wait(self) -> None:

@@ -1,26 +1,28 @@
-"""What the record of a question says of it: whom and what it was about. It knows neither answers nor policies.
+"""What whoever answers a question notes of it in its record. It knows neither answers nor policies.
 
-Words go in only once they are understood: one that names nothing here may be anything, an address of somebody even.
+The record tells the question as it was put, with what is not understood sealed. Where an answer has found out whom and
+what that means, the words in which it is understood stand in its place, in the open.
 """
 
 from datetime import UTC, datetime
 
-from actions.hooks import FieldChange
+from actions.hooks import Noted
 from audit.record import cut
 from server.repositories.unit import Unit
 
 QUESTION = "question"
 
 
-def note(unit: Unit, field: str = QUESTION, /, **told: object) -> None:
-    """Put what was asked under a field of the action's record. What is None was not asked; text is cut short."""
-    unit.outcome.changes += asked(field, **told)
+def understood(unit: Unit, field: str = QUESTION, /, **told: object) -> None:
+    """Say what was asked, in place of the question as it was put. What is None was not asked; text is cut short."""
+    unit.outcome.question = None
+    note(unit, field, **told)
 
 
-def asked(field: str = QUESTION, /, **told: object) -> tuple[FieldChange, ...]:
-    """The same as the record has it, where there is no unit of work yet."""
+def note(unit: Unit, field: str, /, **told: object) -> None:
+    """The same, beside the question."""
     said = {name: _bounded(value) for name, value in told.items() if value is not None}
-    return (FieldChange(field, None, said),)
+    unit.outcome.noted += (Noted(field, said),)
 
 
 def _bounded(value: object) -> object:

@@ -383,7 +383,7 @@ async def test_the_record_of_a_question_tells_what_was_asked_and_of_which_policy
     for path, operation, question, noted in asked:
         await world.root.post(f"{ASK}/{path}", question)
         *_, record = await world.records(f"admin_{operation}_policy")
-        assert record["changes"] == [{"field": "question", "old": None, "new": noted}], (path, question)
+        assert record["asked"] == [{"field": "question", "value": noted}], (path, question)
         assert record["target"] is None
 
 

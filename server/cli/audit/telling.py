@@ -126,6 +126,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[Line]:
         yield "policy", Text(decision["policy"])
     for use in record["uses"]:
         yield "used", _used(use)
+    yield from _asked(record)
     yield from _changes(record)
     for part in record["personal"]:
         if meaning := _SEALS.get(part["seal"]):
@@ -175,6 +176,26 @@ def _used(use: Mapping[str, Any]) -> Text:
     by = f" by {use['rule']}" if use["rule"] else ""
     thing = f"{use['field']}: {use['entity']} {use['id'] or 'outside the domain'}, "
     return Text.assemble(unsteered(thing), word, unsteered(by))
+
+
+def _asked(record: Mapping[str, Any]) -> Iterator[Line]:
+    """Each part of the question, in words: ``filter username equals "mia"``."""
+    opened = {part["field"]: part["value"] for person in record["personal"] for part in person["asked"]}
+    for part in record["asked"]:
+        field, kind, more = part["field"], part["confidential"], part["more"]
+        left_out = Text(f", and {more} more" if field else f"and {more} more, left out for their length", "dim")
+        if kind == "personal" and field in opened:
+            value = Text.assemble(unsteered(_value(opened[field])), (" (personal)", "dim"))
+        elif kind == "personal":
+            value = Text("stays sealed", "dim")
+        elif kind == "hashed" or (kind == "secret" and part["value"] is not None):
+            value = Text.assemble(unsteered(_value(part["value"])), (" (hashed)", "dim"))
+        elif kind is not None:
+            value = Text("stands nowhere", "dim")
+        else:
+            value = Text("" if part["value"] is None and more is not None else unsteered(_value(part["value"])))
+        told = Text.assemble(unsteered(field.replace("/", " ")), "  " if field else "", value)
+        yield "asked", told if more is None else Text.assemble(told, left_out)
 
 
 def _changes(record: Mapping[str, Any]) -> Iterator[Line]:
