@@ -21,19 +21,17 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from audit.log import Xid8, audit_record
 from audit.merkle import Node, consistency, folded, joined, span_of, subtrees
-from audit.tree import audit_checkpoints, audit_cosignatures, audit_leaves, audit_logs, audit_nodes
+from audit.tree import audit_checkpoints, audit_cosignatures, audit_heads, audit_leaves, audit_logs, audit_nodes
 from server.repositories.audit_records import LATE
 from server.repositories.database import Query, Row
-from server.repositories.rows import audit_keys
 from server.repositories.unit import Unit
+from server.repositories.vouching import cosigned, kept_keys, must_be_signed, reading, signed_among
 
 PAGE = 500
 """Entries in one part."""
@@ -51,12 +49,12 @@ def _xid(name: str) -> ColumnElement[int]:
 _NOW = Query(
     select(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), Text).label("snapshot"), func.now().label("at"))
 )
-_HORIZON = select(_CHECKPOINT.horizon).order_by(_CHECKPOINT.size.desc()).limit(1).scalar_subquery()
+_HORIZON = select(audit_heads.c.xid).scalar_subquery()
 _WAITING = Query(
     select(
         exists()
         .where(
-            _RECORD.xid >= func.coalesce(_HORIZON, cast(literal("0"), Xid8)),
+            _RECORD.xid >= _HORIZON,
             _RECORD.xid < _xid("snapshot"),
             _RECORD.at < bindparam("until", type_=_TIME),
             ~exists().where(_OF_LEAF).correlate(audit_record),
@@ -106,16 +104,14 @@ _NODE_HASHES = Query(
     )
     .order_by(audit_nodes.c.index)
 )
-_COSIGNED = (
-    select(func.string_agg(audit_cosignatures.c.line, aggregate_order_by(literal(""), audit_cosignatures.c.witness)))
-    .where(audit_cosignatures.c.size == _CHECKPOINT.size)
-    .correlate(audit_checkpoints)
-    .scalar_subquery()
+_COSIGNATURES = Query(
+    select(audit_cosignatures.c.witness, audit_cosignatures.c.line)
+    .where(audit_cosignatures.c.size == _END)
+    .order_by(audit_cosignatures.c.witness)
 )
-_NOTE = func.concat(_CHECKPOINT.note, _COSIGNED).label("note")
 # One that a witness vouches for is worth more than a later one that the log alone does.
 _COVERING = Query(
-    select(_CHECKPOINT.size, _NOTE)
+    select(_CHECKPOINT.size, _CHECKPOINT.note)
     .where(_CHECKPOINT.size >= _END)
     .order_by(
         exists().where(audit_cosignatures.c.size == _CHECKPOINT.size).correlate(audit_checkpoints).desc(),
@@ -130,13 +126,12 @@ _ALONG = (
     .subquery()
 )
 _CHECKPOINTS = Query(
-    select(_NOTE)
+    select(_CHECKPOINT.size, _CHECKPOINT.note)
     .join(_ALONG, _ALONG.c.size == _CHECKPOINT.size)
     .where((_ALONG.c.place - 1) % ((_ALONG.c.number + CHECKPOINTS - 1) // CHECKPOINTS) == 0)
     .order_by(_CHECKPOINT.size)
 )
 _ORIGIN = Query(select(audit_logs.c.origin))
-_KEYS = Query(select(audit_keys.c.public_key).order_by(audit_keys.c.created_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +203,21 @@ class AuditExportRepository:
         return await unit.read_all(_ENTRIES, first=first)
 
     async def proof(self, unit: Unit, span: range) -> Proof:
-        """What shows that the leaves of a range are in the log. There is a checkpoint that covers it."""
+        """What shows that the leaves of a range are in the log. There is a checkpoint that covers it. Raises
+        ``NotVouched``."""
         covering = await _one(unit, _COVERING, end=span.stop)
+        keys = await kept_keys(reading(unit))
+        await must_be_signed(reading(unit), covering["size"], covering["note"])
+        vouching = await unit.read_all(_COSIGNATURES, end=covering["size"])
         nodes = consistency(span.stop, covering["size"])
         along = await unit.read_all(_CHECKPOINTS, start=span.start, end=span.stop)
         return Proof(
             origin=(await _one(unit, _ORIGIN))["origin"],
-            checkpoint=covering["note"],
+            checkpoint=cosigned(covering["note"], vouching),
             before=[await _hash(unit, node) for node in subtrees(0, span.start)],
             consistency=[joined([await _hash(unit, node) for node in side]) for side in nodes],
-            checkpoints=[row["note"] for row in along],
-            keys=[row["public_key"] for row in await unit.read_all(_KEYS)],
+            checkpoints=await signed_among(keys, [row["note"] for row in along]),
+            keys=keys.public,
         )
 
 

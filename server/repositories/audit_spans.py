@@ -10,8 +10,8 @@ from audit.log import audit_record
 from audit.merkle import Node, consistency, folded, joined, span_of, subtrees
 from audit.tree import audit_checkpoints, audit_cosignatures, audit_leaves, audit_logs, audit_nodes
 from server.repositories.database import Query, Row
-from server.repositories.rows import audit_keys
 from server.repositories.unit import Unit
+from server.repositories.vouching import cosigned, kept_keys, must_be_signed, reading, signed_among
 
 CHECKPOINTS = 1000
 """Of those that were signed within a span so many are told, evenly far from each other."""
@@ -29,7 +29,9 @@ _ORIGIN = Query(select(audit_logs.c.origin))
 _LATEST = Query(
     select(audit_checkpoints.c.size, audit_checkpoints.c.note).order_by(audit_checkpoints.c.size.desc()).limit(1)
 )
-_VOUCHING = Query(select(audit_cosignatures.c.line).where(audit_cosignatures.c.size == _END))
+_VOUCHING = Query(
+    select(audit_cosignatures.c.witness, audit_cosignatures.c.line).where(audit_cosignatures.c.size == _END)
+)
 _PLACED = (
     select(
         audit_checkpoints.c.note,
@@ -45,7 +47,6 @@ _SIGNED_WITHIN = Query(
     .where(_PLACED.c.place * CHECKPOINTS / _PLACED.c.total != (_PLACED.c.place - 1) * CHECKPOINTS / _PLACED.c.total)
     .order_by(_PLACED.c.size)
 )
-_KEYS = Query(select(audit_keys.c.public_key).order_by(audit_keys.c.created_at, audit_keys.c.id))
 _RECORDS = Query(
     select(audit_leaves.c.index, audit_leaves.c.hash, audit_record.c.leaf, audit_record.c.sealed)
     .outerjoin(
@@ -59,21 +60,23 @@ _RECORDS = Query(
 
 class AuditSpanRepository:
     async def head(self, unit: Unit, first: int, end: int) -> Head:
-        """What proves the leaves from ``first`` to before ``end``; all of them are numbered."""
+        """What proves the leaves from ``first`` to before ``end``; all of them are numbered. Raises ``NotVouched``."""
         latest, origin = await unit.read(_LATEST), await unit.read(_ORIGIN)
         assert latest is not None  # there are leaves, and so they were signed  # noqa: S101
         assert origin is not None  # the migration wrote it  # noqa: S101
+        keys = await kept_keys(reading(unit))
+        await must_be_signed(reading(unit), latest["size"], latest["note"])
         vouching = await unit.read_all(_VOUCHING, end=latest["size"])
         between = await unit.read_all(_SIGNED_WITHIN, first=first, end=end)
         return Head(
             origin=origin["origin"],
             first=first,
             end=end,
-            checkpoint=latest["note"] + "".join(row["line"].rstrip("\n") + "\n" for row in vouching),
+            checkpoint=cosigned(latest["note"], vouching),
             before=[await self._hash(unit, node) for node in subtrees(0, first)],
             consistency=[await self._joined(unit, nodes) for nodes in consistency(end, latest["size"])],
-            checkpoints=[row["note"] for row in between],
-            keys=[row["public_key"] for row in await unit.read_all(_KEYS)],
+            checkpoints=await signed_among(keys, [row["note"] for row in between]),
+            keys=keys.public,
         )
 
     async def records(self, unit: Unit, first: int, end: int) -> list[Row]:

@@ -17,11 +17,11 @@ _READ = Query(
     text(
         """
     WITH head AS (
-        SELECT size, horizon, extract(epoch FROM clock_timestamp() - at)::float8 AS age
+        SELECT size, extract(epoch FROM clock_timestamp() - at)::float8 AS age
         FROM audit_checkpoint ORDER BY size DESC LIMIT 1
     ), waiting AS (
         SELECT record.at FROM audit_record AS record
-        WHERE record.xid >= coalesce((SELECT horizon FROM head), '0'::xid8)
+        WHERE record.xid >= (SELECT xid FROM audit_head)
         AND record.xid < pg_snapshot_xmax(pg_current_snapshot())
         AND NOT EXISTS (
             SELECT FROM audit_leaf AS leaf WHERE leaf.action_id = record.action_id AND leaf.phase = record.phase
