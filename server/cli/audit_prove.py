@@ -33,8 +33,9 @@ def prove(who: Credentials, action_id: str, phase: Phase | None, output: Path | 
     return 0
 
 
-def keys(who: Credentials) -> int:
-    """Print the keys that the log was ever signed with, the oldest first, each on a line as verifiers take it."""
+def keys(who: Credentials, endorsements: bool = False) -> int:
+    """Print the keys that the log was ever signed with, the oldest first, each on a line as verifiers take it; or the
+    notes by which they vouch for one another."""
     told: list[dict[str, Any]] = []
     while True:
         params = {"order": ["created_at"], "limit": [str(_PAGE)], "offset": [str(len(told))]}
@@ -46,6 +47,10 @@ def keys(who: Credentials) -> int:
         told += items
         if len(items) < _PAGE:
             break
+    if endorsements:
+        for note in (key["endorsement"] for key in told if key["endorsement"]):
+            typer.echo("".join(f"{unsteered(line)}\n" for line in note.splitlines()), nl=False)
+        return 0
     for key in told:
         typer.echo(unsteered(key["public_key"]))
     if not told:

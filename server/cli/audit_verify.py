@@ -5,6 +5,7 @@ checked by making an export of it here: its entries by the action, their hashes 
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from audit.keychain import widened
 from audit.merkle import HEIGHT, WIDTH, Edge
+from audit.note import NoteBroken, Verifier
 from audit.verify import LOG, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key
 from server.cli.api import Call, send
 from server.cli.output import CannotRun, Refused, unsteered
@@ -27,6 +30,28 @@ from server.witness import write_durably
 _STEP = 1000  # records between two movements of the bar
 _SECONDS = 30.0
 Told = Callable[[int, int], object]
+
+
+def trusted(keys: Sequence[str], endorsements: Sequence[Path]) -> list[str]:
+    """Keys, and those that they vouch for in files of endorsements. Raises ``CannotRun``."""
+    if not endorsements:
+        return list(keys)
+    try:
+        notes = [note for file in endorsements for note in _notes(file)]
+        return [str(key) for key in widened([Verifier.read(key) for key in keys], notes)]
+    except OSError as error:
+        raise CannotRun(f"{error.filename} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CannotRun(unsteered(str(error))) from None
+
+
+def _notes(file: Path) -> list[str]:
+    """The signed notes in a file, one after the other."""
+    text = file.read_text()
+    found = re.findall(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]+\n)+", text)
+    if not found or "".join(found) != text:
+        raise NoteBroken(f"{file} holds no endorsements: signed notes, as `chamberlain audit keys` prints them")
+    return found
 
 
 def verify(

@@ -238,15 +238,21 @@ def audit_prove(
 
 @audit.command("keys")
 def audit_keys(
+    endorsements: Annotated[
+        bool, typer.Option("--endorsements", help="The notes by which one vouches for the next, in place of the keys.")
+    ] = False,
     endpoint: Annotated[str | None, typer.Option(help="Another server than the credentials name.")] = None,
 ) -> None:
-    """Print the keys that the log is signed with, and those that it was: what to give to whoever checks it."""
+    """Print the keys that the log is signed with, and those that it was: what to give to whoever checks it.
+
+    Whoever has the first one already takes the endorsements, and need not be told the others on another way.
+    """
     settings = settings_or_exit()
     from server.cli.api import credentials
     from server.cli.audit_prove import keys as show_keys
 
     with exits():
-        code = show_keys(credentials(settings.credentials_path, endpoint))
+        code = show_keys(credentials(settings.credentials_path, endpoint), endorsements)
     raise typer.Exit(code)
 
 
@@ -360,6 +366,9 @@ def audit_verify(
     server: Annotated[bool, typer.Option("--server", help="Check the live server, all of it.")] = False,
     key: Annotated[list[str] | None, typer.Option(help="A key of the log, name+id+base64, from elsewhere.")] = None,
     witness: Annotated[list[str] | None, typer.Option(help="A witness's key; one of them has to vouch.")] = None,
+    endorsement: Annotated[
+        list[Path] | None, typer.Option(help="A file of notes by which keys of the log vouch for further ones.")
+    ] = None,
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A file with an older checkpoint that you kept.")
     ] = None,
@@ -375,11 +384,12 @@ def audit_verify(
     """
     settings = settings_or_exit()
     from server.cli.api import credentials
-    from server.cli.audit_verify import verify
+    from server.cli.audit_verify import trusted, verify
 
     with exits():
         who = (lambda: credentials(settings.credentials_path, endpoint)) if server else None
-        verify(path, who, key or (), witness or (), checkpoint or (), remember, dropped)
+        keys = trusted(key or (), endorsement or ())
+        verify(path, who, keys, witness or (), checkpoint or (), remember, dropped)
 
 
 @witness.command("keygen")

@@ -263,6 +263,9 @@ GROWTH = (
         told record;
         start CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
     BEGIN
+        IF batch < 1 THEN
+            RAISE check_violation USING MESSAGE = 'a batch has a record at least';
+        END IF;
         SELECT kept.* INTO STRICT head FROM audit_head AS kept;
         IF left_out THEN
             {_numbering(f"{_SETTLED} OR {_YET_TO_COME}")}
