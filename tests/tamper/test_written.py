@@ -223,6 +223,7 @@ async def test_a_checkpoint_that_no_key_of_the_log_signed_is_shown_to_nobody_and
     manifest = await export(world, tmp_path / "export")
     thief = Signer(await origin(world), THIEF).verifier
     assert not any(Note.read(note).vouched([thief]) for note in manifest["checkpoints"])
+    await world.app.sequencer.catch_up()
     await true_tree(world)
 
 
