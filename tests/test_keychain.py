@@ -1,11 +1,15 @@
 """Which keys are a log's: the first by its first checkpoint, each other one by the word of one before it."""
 
+from pathlib import Path
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.checkpoint import Checkpoint
 from audit.keychain import KeptKey, chain, endorsed, endorsement, widened
 from audit.note import Note, NoteBroken, Signer, signed
+from server.cli.audit_verify import trusted
+from server.cli.output import CannotRun
 
 LOG = "chamberlain/test"
 
@@ -77,3 +81,18 @@ def test_whoever_trusts_one_key_comes_to_trust_those_that_follow_from_it() -> No
     assert endorsed(Note.read(notes[0])) == THIRD.verifier
     with pytest.raises(NoteBroken):
         widened([FIRST.verifier], [CHECKPOINT])
+
+
+def test_a_reviewer_brings_the_first_key_and_the_notes_that_lead_on_from_it(tmp_path: Path) -> None:
+    file = tmp_path / "notes"
+    file.write_text(endorsement(SECOND.verifier, [FIRST]) + endorsement(THIRD.verifier, [SECOND, FIRST]))
+    first = str(FIRST.verifier)
+    assert trusted([first], [file]) == [str(one.verifier) for one in (FIRST, SECOND, THIRD)]
+    assert trusted([str(THIEF.verifier)], [file]) == [str(THIEF.verifier)]
+    assert trusted([first], []) == [first]
+    for told in ("", "hello", CHECKPOINT, file.read_text() + "more"):
+        file.write_text(told)
+        with pytest.raises(CannotRun):
+            trusted([first], [file])
+    with pytest.raises(CannotRun, match="cannot be read"):
+        trusted([first], [tmp_path / "nowhere"])

@@ -112,15 +112,15 @@ async def test_whoever_has_the_tree_grown_leaves_no_record_out_and_stops_nobody(
     await grow(world, 300)
     await add_records(world, 40)
     async with application(world) as sql:
+        await sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await sql("SELECT 1")
+        await sql(GROW, 5, True, "0", "00000000-0000-0000-0000-000000000000", "")
+        await sql("COMMIT")
         for batch, left_out in ((1, False), (1, True), (7, True)):
             await sql(GROW, batch, left_out, *BEYOND)
         for batch in (0, -1):
             with pytest.raises(asyncpg.CheckViolationError):
                 await sql(GROW, batch, False, *BEYOND)
-        await sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        await sql("SELECT 1")
-        await sql(GROW, 5, True, "0", "00000000-0000-0000-0000-000000000000", "")
-        await sql("COMMIT")
     with pytest.raises(AssertionError):
         await true_tree(world)  # it was not signed, and not all of it numbered
     await world.app.sequencer.catch_up()
