@@ -147,18 +147,6 @@ class Edge:
         return joined(perfect)
 
 
-def edge_spans(size: int) -> list[Span]:
-    """Where the edge of a tree of ``size`` leaves is kept, a span for each level. A width may be 0, and is no power of
-    two."""
-    spans, level = [], 0
-    while True:
-        spans.append(Span(level, size - size % WIDTH, size % WIDTH))
-        size //= WIDTH
-        level += 1
-        if not size:
-            return spans
-
-
 def includes(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether a proof shows that the leaf with that hash is in the tree with that root (RFC 9162, section 2.1.3.2)."""
     if not 0 <= index < size or len(proof) != len(_beside(index, index + 1, size)):

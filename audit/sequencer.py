@@ -5,7 +5,9 @@ that began before its own has ended, so none can slip in below one that was numb
 to the same numbers; that one of several processes does it, under an advisory lock, only spares the others the work.
 Should two believe that they lead, the second finds the index taken and begins anew.
 
-Numbering and signing are one transaction: what is signed is in the tree, and what is in the tree was signed.
+The numbering is a function of the database, which this program may call; it cannot write the tree by itself, so what
+stands in it follows from the records. What the process adds is the signature, in the same transaction. What somebody
+else had numbered and did not sign, it signs.
 """
 
 import asyncio
@@ -19,7 +21,6 @@ import asyncpg
 import structlog
 
 from audit.checkpoint import Checkpoint
-from audit.merkle import HEIGHT, WIDTH, Edge, Node, edge_spans
 from audit.note import Signer, signed
 from audit.writer import Connect
 
@@ -51,14 +52,10 @@ _END_HANGING_LEADER = f"""
     AND clock_timestamp() - state_change > make_interval(secs => $1)
 """  # noqa: S608
 _FIRST = UUID(int=0)
-_ORIGIN = "SELECT origin FROM audit_log"
 _HEAD = """
-    SELECT size, horizon::text AS horizon, horizon > pg_snapshot_xmax(pg_current_snapshot()) AS ahead
-    FROM audit_checkpoint ORDER BY size DESC LIMIT 1
+    SELECT origin, xid::text AS horizon, xid > pg_snapshot_xmax(pg_current_snapshot()) AS ahead
+    FROM audit_log, audit_head
 """
-_LEAVES = "SELECT hash FROM audit_leaf WHERE index >= $1 AND index < $1 + $2 ORDER BY index"
-_NODES = "SELECT hash FROM audit_node WHERE tile_level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index"
-_SETTLED = "record.xid < pg_snapshot_xmin(pg_current_snapshot())"
 # A record of a transaction that is yet to come, as the counter has it, was restored from elsewhere: it is committed.
 _YET_TO_COME = "record.xid >= pg_snapshot_xmax(pg_current_snapshot())"
 _NOT_NUMBERED = """
@@ -73,46 +70,11 @@ _LEFT_OUT = f"""
     )
 """  # noqa: S608
 
-
-def _number(which: str) -> str:
-    """Number what is meant and has no number, beginning with index ``$2``: of the ``$3`` records, and what else is of
-    their transactions, that come after the place ``$1``, ``$4``, ``$5`` of transaction, action and phase.
-
-    The transactions come from their index, in order: however many records wait, a round looks at no more of them.
-    """
-    after = f"""
-        (record.xid, record.action_id, record.phase COLLATE "C") > ($1::text::xid8, $4::uuid, $5::text) AND ({which})
-    """
-    return f"""
-    WITH ahead AS (
-        SELECT record.xid FROM audit_record AS record WHERE {after} ORDER BY record.xid LIMIT $3
-    ), bound AS (
-        SELECT max(xid) AS xid, count(*) = $3 AS more FROM ahead
-    ), fresh AS (
-        SELECT record.xid, record.action_id, record.phase, sha256('\\x00'::bytea || record.leaf) AS hash
-        FROM audit_record AS record
-        WHERE {after} AND record.xid <= (SELECT xid FROM bound) AND {_NOT_NUMBERED}
-        ORDER BY record.xid, record.action_id, record.phase COLLATE "C"
-        LIMIT $3
-    ), added AS (
-        INSERT INTO audit_leaf (index, action_id, phase, hash)
-        SELECT $2 + row_number() OVER (ORDER BY xid, action_id, phase COLLATE "C") - 1, action_id, phase, hash
-        FROM fresh
-        RETURNING index, hash
-    ), last AS (
-        SELECT * FROM fresh ORDER BY fresh.xid DESC, fresh.action_id DESC, fresh.phase COLLATE "C" DESC LIMIT 1
-    )
-    SELECT (SELECT array_agg(hash ORDER BY index) FROM added) AS hashes, bound.xid::text AS bound, bound.more,
-        last.xid::text AS xid, last.action_id, last.phase, pg_snapshot_xmin(pg_current_snapshot())::text AS settled
-    FROM bound LEFT JOIN last ON true
-    """  # noqa: S608
-
-
-_NUMBER, _NUMBER_RESTORED = _number(_SETTLED), _number(f"{_SETTLED} OR {_YET_TO_COME}")
-_ADD_NODES = """
-    INSERT INTO audit_node (tile_level, index, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+_NUMBER = """
+    SELECT added, more, last_xid::text, last_id, last_phase, size, root, signed
+    FROM number_audit_records($1, $2, $3::text::xid8, $4, $5)
 """
-_ADD_CHECKPOINT = "INSERT INTO audit_checkpoint (size, root, note, horizon) VALUES ($1, $2, $3, $4::text::xid8)"
+_SIGN = "SELECT add_audit_checkpoint($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +99,13 @@ class Sequencer:
         self._connect = connect
         self._signers = signers
         self._meter = meter
-        self._edge = Edge()
         self._connection: Connection | None = None
         self._recall_at = 0.0
-        self._place: Place | None = None
-        """Where to go on; None when all that was ready has its number."""
-        self._left_out = False
-        """Whether there are records that the counter of transactions does not lead to."""
+        self._left_out: Place | None = None
+        """Where to go on looking for records that the counter of transactions does not lead to; None if there are
+        none."""
+        self._more = False
+        """Whether a full batch left some."""
         self.leads = False
         self._log = structlog.get_logger("chamberlain.sequencer")
 
@@ -165,7 +127,7 @@ class Sequencer:
 
     async def catch_up(self) -> None:
         """Number and sign all that can be, whoever leads. Raises what goes wrong."""
-        while await self.step() or self._place is not None:
+        while await self.step() or self._more:
             pass
 
     async def step(self) -> int:
@@ -174,12 +136,12 @@ class Sequencer:
         connection = await self._ready()
         try:
             async with connection.transaction():
-                added = await self._number(connection)
+                added, size = await self._number(connection)
         except BaseException:
-            self._edge, self._place = Edge(), None  # they may have come further than the database
+            self._left_out, self._recall_at, self._more = None, 0.0, False  # it may have looked further than it came
             raise
         if added:
-            self._meter.audit_sequenced(asyncio.get_running_loop().time() - started, added, self._edge.size)
+            self._meter.audit_sequenced(asyncio.get_running_loop().time() - started, added, size)
         return added
 
     async def _turn(self) -> None:
@@ -190,56 +152,39 @@ class Sequencer:
                 await connection.execute(_END_HANGING_LEADER, SILENCE_SECONDS)
                 return
         await self.step()
-        while self._place is not None:
+        while self._more:
             await self.step()
 
-    async def _number(self, connection: Connection) -> int:
+    async def _number(self, connection: Connection) -> tuple[int, int]:
+        """How many records got their index, and how many have one."""
         head = await connection.fetchrow(_HEAD)
-        size, horizon = (head["size"], head["horizon"]) if head else (0, "0")
-        if self._edge.size != size:
-            self._edge, self._place = await _edge(connection, size), None
-        signers = await self._signers(connection, origin := await connection.fetchval(_ORIGIN))
+        assert head is not None  # the migration wrote it  # noqa: S101
+        signers = await self._signers(connection, head["origin"])
         if not signers:
-            return 0
-        await self._recall(connection, horizon, counter_went_back=bool(head and head["ahead"]))
-        start = self._place or Place(0 if self._left_out else int(horizon))
-        statement = _NUMBER_RESTORED if self._left_out else _NUMBER
-        found = await connection.fetchrow(statement, str(start.xid), size, BATCH, start.action_id, start.phase)
+            self._more = False
+            return 0, 0
+        await self._recall(connection, head["horizon"], counter_went_back=head["ahead"])
+        start = self._left_out or Place(0)
+        left_out = self._left_out is not None
+        found = await connection.fetchrow(_NUMBER, BATCH, left_out, str(start.xid), start.action_id, start.phase)
         assert found is not None  # it is one row whatever there is  # noqa: S101
-        hashes: Sequence[bytes] = found["hashes"] or ()
-        if len(hashes) == BATCH:  # it may have left records of its last transaction behind
-            self._place = Place(int(found["xid"]), found["action_id"], found["phase"])
-        else:
-            self._place = Place(int(found["bound"]) + 1) if found["more"] else None
-        self._left_out &= self._place is not None
-        if not hashes:
-            return 0
-        await _add_nodes(connection, await self._add(hashes))
-        checkpoint = Checkpoint(origin, self._edge.size, self._edge.root())
-        # Beyond the counter no horizon goes: the transaction of a restored record says nothing of this one.
-        settled = int(found["settled"])
-        reached = settled if self._place is None else min(self._place.xid, settled)
-        note = str(signed(checkpoint.text(), signers))
-        await connection.execute(_ADD_CHECKPOINT, checkpoint.size, checkpoint.root, note, str(reached))
-        return len(hashes)
+        if left_out:
+            more = Place(int(found["last_xid"]), found["last_id"], found["last_phase"]) if found["more"] else None
+            self._left_out = more
+        self._more = found["more"]
+        if found["size"] and not found["signed"]:
+            checkpoint = Checkpoint(head["origin"], found["size"], found["root"])
+            await connection.execute(_SIGN, str(signed(checkpoint.text(), signers)))
+        return found["added"], found["size"]
 
     async def _recall(self, connection: Connection, horizon: str, *, counter_went_back: bool) -> None:
         """Look whether a record was left out: where the log was restored into another cluster, the counter of
         transactions is another one, and what is new may stand below the horizon, or what is old above all that is."""
         now = asyncio.get_running_loop().time()
         if counter_went_back or now >= self._recall_at:
-            if not self._left_out and await connection.fetchval(_LEFT_OUT, horizon):
-                self._left_out, self._place = True, None
+            if self._left_out is None and await connection.fetchval(_LEFT_OUT, horizon):
+                self._left_out = Place(0)
             self._recall_at = now + RECALL_SECONDS
-
-    async def _add(self, hashes: Sequence[bytes]) -> list[tuple[Node, bytes]]:
-        """Add leaves to the edge, a tile at a time: others of this worker wait for no more than that."""
-        complete: list[tuple[Node, bytes]] = []
-        for start in range(0, len(hashes), WIDTH):
-            for hashed in hashes[start : start + WIDTH]:
-                complete += self._edge.add(hashed)
-            await asyncio.sleep(0)
-        return complete
 
     async def _ready(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
@@ -248,29 +193,8 @@ class Sequencer:
         return self._connection
 
     def _step_down(self) -> None:
-        self.leads, self._left_out, self._recall_at = False, False, 0.0
-        self._edge, self._place = Edge(), None
+        self.leads, self._left_out, self._recall_at, self._more = False, None, 0.0, False
         if self._connection is not None:
             with contextlib.suppress(Exception):
                 self._connection.terminate()
             self._connection = None
-
-
-async def _edge(connection: Connection, size: int) -> Edge:
-    """The edge of the tree as it is kept."""
-    levels = []
-    for level, first, width in edge_spans(size):
-        found = await (
-            connection.fetch(_NODES, first, width, level) if level else connection.fetch(_LEAVES, first, width)
-        )
-        if len(found) != width:
-            raise RuntimeError(f"the tree of {size} leaves lacks hashes of level {level} from {first} on")
-        levels.append([row["hash"] for row in found])
-    return Edge(size, levels)
-
-
-async def _add_nodes(connection: Connection, complete: Sequence[tuple[Node, bytes]]) -> None:
-    if complete:
-        levels = [node.level // HEIGHT for node, _ in complete]
-        indexes = [node.place for node, _ in complete]
-        await connection.execute(_ADD_NODES, levels, indexes, [hashed for _, hashed in complete])

@@ -1,4 +1,7 @@
-"""The tables of the log's tree. Each is only ever appended to; the rows of all four together say what was proven when.
+"""The tables of the log's tree. Each is only ever appended to; the rows of all together say what was proven when.
+
+The application reads them. Leaves, nodes, checkpoints and the head are written by two functions of the database alone,
+which take what they write from the records: so it is true, whoever of the application's role calls.
 
 A leaf's row outlives the record that it was made from: a record whose time is over may be dropped, and the proofs of
 all others still stand.
@@ -8,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    ForeignKey,
     LargeBinary,
     SmallInteger,
     Table,
@@ -48,17 +52,34 @@ audit_checkpoints = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary, nullable=False),
     Column("note", Text, nullable=False),
-    Column("horizon", Xid8, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
-"""Each checkpoint as it was signed. Below ``horizon`` every transaction had ended and every record had its index."""
+"""Each checkpoint as it was signed: of a tree that there was. Whether a key of the log signed it, its reader looks."""
 
 audit_cosignatures = Table(
     "audit_cosignature",
     metadata,
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "size",
+        BigInteger,
+        ForeignKey("audit_checkpoint.size", name="fk_audit_cosignature__checkpoint"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("witness", Text, primary_key=True),
     Column("line", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
 """Which witness (its key, as people pass it on) vouches for the checkpoint of that size, and the line that says so."""
+
+audit_heads = Table(
+    "audit_head",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("xid", Xid8, nullable=False),
+    Column("action_id", Uuid, nullable=False),
+    Column("phase", Text, nullable=False),
+)
+"""One row: the tree as it stands, and the place in the order of the records up to which each has its index. Below its
+transaction, ``xid``, every transaction had ended."""

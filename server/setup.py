@@ -117,7 +117,10 @@ async def _policy_in_force(app: Application) -> None:
 async def _signing_keys(app: Application) -> None:
     """Have keys made where there are none. What is merely old is renewed by the housekeeper."""
     if await has_key_work(app.database):
-        await app.internally(RENEWING_AUDIT_KEY, SWEEPER, {})
+        try:
+            await app.internally(RENEWING_AUDIT_KEY, SWEEPER, {})
+        except Conflict as error:  # what is recorded waits for its proof; /readyz says so
+            print(f"the audit log cannot be signed: {error.detail}", file=sys.stderr)  # noqa: T201
     if not await has_key_made_since(app.database, datetime.fromtimestamp(0, UTC)):
         await app.internally(RENEWING, SWEEPER, {})
 

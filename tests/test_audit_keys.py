@@ -58,7 +58,16 @@ async def test_two_keys_sign_while_one_succeeds_the_other_and_then_the_new_one_a
 
 async def test_a_private_half_is_shown_to_nobody_and_stands_nowhere_open(world: World) -> None:
     new = await world.root.post("/admin/audit-keys/rotate", {})
-    assert set(new) == {"id", "created_at", "updated_at", "deleted", "version", "public_key", "not_after"}
+    assert set(new) == {
+        "id",
+        "created_at",
+        "updated_at",
+        "deleted",
+        "version",
+        "public_key",
+        "not_after",
+        "endorsement",
+    }
     [row] = await world.sql("SELECT id, sealed_private_key FROM audit_key WHERE id = $1", new["id"])
     purpose = f"audit_key:{row['id']}"
     private = world.app.ring.open(row["sealed_private_key"], purpose)

@@ -105,14 +105,15 @@ async def test_the_application_may_add_to_the_log_and_read_it_and_nothing_else(e
     rights: dict[str, set[str]] = {}
     for table, right in await sql(empty.migrator, held, ROLE):
         rights.setdefault(table, set()).add(right)
-    proof = {"audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature", "audit_archive"}
+    proof = {"audit_record", "audit_cosignature", "audit_archive"}
     for table in proof:
         assert rights.pop(table) == {"SELECT", "INSERT"}, table
-    read = {"access_history", "audit_log"}
+    read = {"access_history", "audit_log", "audit_leaf", "audit_node", "audit_checkpoint", "audit_head"}
     for table in (*read, "alembic_version"):
         assert rights.pop(table) == {"SELECT"}, table
     assert rights.pop("subject_key") == {"SELECT", "INSERT"}, "and UPDATE of what an erasure changes"
-    others = set(TABLES) - proof - read - {"subject_key"}
+    assert rights.pop("audit_key") == {"SELECT", "INSERT"}, "and to change what becomes of one that is succeeded"
+    others = set(TABLES) - proof - read - {"subject_key", "audit_key"}
     assert rights == {name: {"SELECT", "INSERT", "UPDATE", "DELETE"} for name in others}
     for forbidden in (
         "UPDATE audit_record SET result = 'x'",
@@ -121,6 +122,13 @@ async def test_the_application_may_add_to_the_log_and_read_it_and_nothing_else(e
         "DELETE FROM audit_record_start",
         "INSERT INTO audit_record_start SELECT * FROM audit_record",
         "UPDATE audit_leaf SET index = 7",
+        "INSERT INTO audit_leaf SELECT 7, action_id, phase, leaf FROM audit_record",
+        "INSERT INTO audit_node VALUES (1, 0, '')",
+        "INSERT INTO audit_checkpoint (size, root, note) VALUES (7, '', 'hello')",
+        "UPDATE audit_head SET size = 7",
+        "UPDATE audit_key SET public_key = 'mine'",
+        "UPDATE audit_key SET endorsement = 'mine'",
+        "DELETE FROM audit_key",
         "DELETE FROM audit_checkpoint",
         "DELETE FROM subject_key",
         "UPDATE subject_key SET subject_id = gen_random_uuid()",

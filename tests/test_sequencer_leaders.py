@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 
 from audit import sequencer as module
-from audit.merkle import EMPTY
 from audit.sequencer import FOLLOW_SECONDS, SILENCE_SECONDS, Sequencer
 from server.repositories import audit_tree
 from server.repositories.audit_keys import signers
@@ -167,7 +166,7 @@ async def test_records_of_transactions_that_are_yet_to_come_are_numbered(world: 
     await add_records(world, 30, xid=await counter(world) + 10**6)
     await add_records(world, 3)
     await all_numbered_by(world, another(world))
-    [row] = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint ORDER BY size DESC LIMIT 1")
+    [row] = await world.sql("SELECT xid::text::bigint FROM audit_head")
     assert row[0] <= await counter(world)
 
 
@@ -177,8 +176,8 @@ async def test_more_of_them_than_go_into_one_transaction_are_numbered_too(
     monkeypatch.setattr(module, "BATCH", 10)
     await add_records(world, 35, xid=await counter(world) + 10**6)
     await all_numbered_by(world, another(world))
-    horizons = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint")
-    assert max(row[0] for row in horizons) <= await counter(world)
+    [row] = await world.sql("SELECT xid::text::bigint FROM audit_head")
+    assert row[0] <= await counter(world)
 
 
 async def test_one_that_is_left_out_among_many_that_are_not_is_found(
@@ -209,8 +208,7 @@ async def test_a_transaction_of_more_records_than_a_batch_is_gone_on_with_by_ano
 async def moved_back(world: World, by: int) -> None:
     """What the log looks like in a cluster whose counter stands so much lower than where it came from."""
     await grow(world, 5)
-    await world.sql("ALTER TABLE audit_checkpoint DISABLE TRIGGER ALL")
-    await world.sql("UPDATE audit_checkpoint SET horizon = $1::text::xid8", str(await counter(world) + by))
+    await world.sql("UPDATE audit_head SET xid = $1::text::xid8", str(await counter(world) + by))
 
 
 async def test_a_counter_that_has_gone_back_keeps_nothing_from_being_numbered(world: World) -> None:
@@ -227,24 +225,6 @@ async def test_a_counter_that_has_caught_up_again_leaves_nothing_behind_either(w
     await moved_back(world, 3)
     for _ in range(10):
         await add_records(world, 1)
-    [row] = await world.sql("SELECT horizon::text::bigint FROM audit_checkpoint ORDER BY size DESC LIMIT 1")
+    [row] = await world.sql("SELECT xid::text::bigint FROM audit_head")
     assert row[0] < await counter(world)
     await all_numbered_by(world, another(world))
-
-
-async def test_numbering_a_full_batch_holds_up_the_worker_a_tile_at_a_time(world: World) -> None:
-    """Others get their turn after every 256 leaves: what they wait for does not grow with the batch."""
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    watching = asyncio.create_task(others())
-    await asyncio.sleep(0)
-    before = turns
-    await world.app.sequencer._add([EMPTY] * 2000)
-    watching.cancel()
-    assert turns - before >= 2000 // 256

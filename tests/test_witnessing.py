@@ -193,7 +193,7 @@ async def test_who_took_over_asks_from_where_the_last_one_stood(scene: Scene) ->
 async def test_a_cosignature_that_was_lost_on_the_way_is_asked_for_again(scene: Scene) -> None:
     """The witness has seen more than we know of: it says so, and is not mistaken for one that refuses."""
     await scene.submit()
-    await scene.world.sql("ALTER TABLE audit_cosignature DISABLE TRIGGER ALL")
+    await scene.world.sql("ALTER TABLE audit_cosignature DISABLE TRIGGER USER")
     await scene.world.sql("DELETE FROM audit_cosignature")
     witnessing = scene.witnessing
     fresh = Witnessing(witnessing.database, scene.leader, witnessing.witnesses, witnessing.meter, witnessing.transport)

@@ -19,6 +19,9 @@ class AuditKey(Kept):
 
     public_key: str = Field(description="As verifiers take it: `name+id+base64` (C2SP signed note, Ed25519).")
     not_after: datetime | None = Field(description="Signs no more from here on; null: it goes on.")
+    endorsement: str | None = Field(
+        description="The signed note by which the keys before it vouch for it; null: it is the first."
+    )
 
 
 class AuditKeyFilter(Filter):

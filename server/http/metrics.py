@@ -262,6 +262,11 @@ class Metrics:
             "Time since the newest checkpoint was signed, in seconds; it grows while nothing is recorded.",
             rule="max",
         )
+        self._unvouched = self._gauge(
+            "audit_unvouched",
+            "Of the log's keys and its newest checkpoint: 1 each, where somebody else has written such a row.",
+            rule="max",
+        )
         self._witness_age = self._gauge(
             "audit_witness_age_seconds",
             "Time since a witness last vouched for the newest checkpoint, told by the worker that asks it, in seconds.",
@@ -393,10 +398,12 @@ class Metrics:
         self._sequenced().inc(records)
         self._sequencing().observe(seconds)
 
-    def audit_tree(self, size: int, waiting: int, signed_at: float) -> None:
-        """How large the log's tree is, how many records wait for it, and the monotonic time of its last checkpoint."""
+    def audit_tree(self, size: int, waiting: int, signed_at: float, unvouched: int) -> None:
+        """How large the log's tree is, how many records wait for it, the monotonic time of its last checkpoint, and
+        what of keys and checkpoint no key of the log vouches for."""
         self._tree_size().set(size)
         self._unsequenced().set(waiting)
+        self._unvouched().set(unvouched)
         self._checkpoint_age().watch(lambda: time.monotonic() - signed_at)
 
     def audit_witnessed(self, witness: str, age: float) -> None:

@@ -20,20 +20,18 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from audit.log import Xid8, audit_record
 from audit.merkle import consistency, subtrees
-from audit.tree import audit_checkpoints, audit_cosignatures, audit_leaves, audit_logs
+from audit.tree import audit_checkpoints, audit_cosignatures, audit_heads, audit_leaves, audit_logs
 from server.repositories import audit_tree
-from server.repositories.audit_keys import public_keys
 from server.repositories.audit_records import LATE
 from server.repositories.database import Query, Row
 from server.repositories.unit import Unit
+from server.repositories.vouching import kept_keys, reading, signed_among
 
 PAGE = 500
 """Entries in one part."""
@@ -51,12 +49,12 @@ def _xid(name: str) -> ColumnElement[int]:
 _NOW = Query(
     select(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), Text).label("snapshot"), func.now().label("at"))
 )
-_HORIZON = select(_CHECKPOINT.horizon).order_by(_CHECKPOINT.size.desc()).limit(1).scalar_subquery()
+_HORIZON = select(audit_heads.c.xid).scalar_subquery()
 _WAITING = Query(
     select(
         exists()
         .where(
-            _RECORD.xid >= func.coalesce(_HORIZON, cast(literal("0"), Xid8)),
+            _RECORD.xid >= _HORIZON,
             _RECORD.xid < _xid("snapshot"),
             _RECORD.at < bindparam("until", type_=_TIME),
             ~exists().where(_OF_LEAF).correlate(audit_record),
@@ -96,13 +94,6 @@ _ENTRIES = Query(
     .limit(literal_column(str(PAGE)))
 )
 _START, _END = bindparam("start", type_=BigInteger), bindparam("end", type_=BigInteger)
-_COSIGNED = (
-    select(func.string_agg(audit_cosignatures.c.line, aggregate_order_by(literal(""), audit_cosignatures.c.witness)))
-    .where(audit_cosignatures.c.size == _CHECKPOINT.size)
-    .correlate(audit_checkpoints)
-    .scalar_subquery()
-)
-_NOTE = func.concat(_CHECKPOINT.note, _COSIGNED).label("note")
 _VOUCHED = select(func.max(audit_cosignatures.c.size)).scalar_subquery()
 _UNVOUCHED = Query(
     select(_CHECKPOINT.at)
@@ -122,7 +113,7 @@ _all = audit_checkpoints.alias("every")
 _STEPS = select(
     select(func.max(_all.c.size)).where(_all.c.size > _START, _all.c.size <= _reached).scalar_subquery().label("size")
 ).select_from(_step)
-_CHECKPOINTS = Query(select(_NOTE).where(_CHECKPOINT.size.in_(_STEPS)).order_by(_CHECKPOINT.size))
+_CHECKPOINTS = Query(select(_CHECKPOINT.note).where(_CHECKPOINT.size.in_(_STEPS)).order_by(_CHECKPOINT.size))
 _ORIGIN = Query(select(audit_logs.c.origin))
 
 
@@ -202,20 +193,21 @@ class AuditExportRepository:
 
     async def proof(self, unit: Unit, span: range) -> Proof:
         """What shows that the leaves of a range are in the log. There is a checkpoint that covers it. Raises
-        ``audit_tree.TreeBroken``."""
-        reads = audit_tree.reading(unit)
+        ``audit_tree.TreeBroken`` and ``NotVouched``."""
+        reads = reading(unit)
         covering = await audit_tree.checkpoint_at_least(reads, span.stop)
         assert covering is not None  # noqa: S101
         before, onwards = list(subtrees(0, span.start)), consistency(span.stop, covering.size)
         hashes = await audit_tree.proof_hashes(reads, [*([node] for node in before), *onwards])
         along = await unit.read_all(_CHECKPOINTS, start=span.start, end=span.stop)
+        keys = await kept_keys(reads)
         return Proof(
             origin=(await _one(unit, _ORIGIN))["origin"],
             checkpoint=covering.note,
             before=hashes[: len(before)],
             consistency=hashes[len(before) :],
-            checkpoints=[row["note"] for row in along],
-            keys=await public_keys(unit),
+            checkpoints=await signed_among(keys, [row["note"] for row in along]),
+            keys=keys.public,
         )
 
 

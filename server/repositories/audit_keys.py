@@ -2,55 +2,42 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import ColumnElement, DateTime, bindparam, func, literal_column, or_, select, update
+from pydantic import BaseModel
+from sqlalchemy import ARRAY, DateTime, Select, Uuid, any_, bindparam, func, literal_column, select, update
 
 from actions.entities.audit_key import AUDIT_KEYS, AuditKey
+from actions.errors import NotFound
+from actions.query import Page, Querier
 from audit.note import Signer
-from audit.tree import audit_logs
+from audit.tree import audit_checkpoints, audit_logs
+from server.keyring import KeyRingError
 from server.repositories.base import Repository
 from server.repositories.database import Connection, Database, Query, Row
 from server.repositories.rows import audit_keys
+from server.repositories.search import SearchStatement, page_of
 from server.repositories.unit import Unit
+from server.repositories.vouching import KEYS, LogKeys, kept_keys, log_keys, reading
 
-_SIGNING: ColumnElement[bool] = or_(audit_keys.c.not_after.is_(None), audit_keys.c.not_after > func.clock_timestamp())
 _OVER = audit_keys.c.not_after <= func.clock_timestamp()
 _HAS_SECRET = audit_keys.c.sealed_private_key != b""
 _TURN = 0x61_6B_65_79
 _LOCK = Query(select(func.pg_advisory_xact_lock(literal_column(str(_TURN)))))
 _ORIGIN = Query(select(audit_logs.c.origin))
-_SIGNERS = Query(
-    select(audit_keys.c.id, audit_keys.c.sealed_private_key)
-    .where(_SIGNING, _HAS_SECRET)
-    .order_by(audit_keys.c.created_at.desc(), audit_keys.c.id.desc())
-)
-_PUBLIC = Query(select(audit_keys.c.public_key).order_by(audit_keys.c.created_at, audit_keys.c.id))
-_LATEST = Query(
-    select(audit_keys.c.id, audit_keys.c.created_at)
-    .where(audit_keys.c.not_after.is_(None))
-    .order_by(audit_keys.c.created_at.desc(), audit_keys.c.id.desc())
-    .limit(1)
-)
+_SIGNED = Query(select(select(audit_checkpoints.c.size).exists().label("there")))
 _changed = {"version": audit_keys.c.version + 1, "updated_at": func.now()}
 _STEP_DOWN = Query(
     update(audit_keys)
-    .where(audit_keys.c.not_after.is_(None))
+    .where(audit_keys.c.not_after.is_(None), audit_keys.c.id == bindparam("id", type_=Uuid))
     .values(not_after=bindparam("at", type_=DateTime(timezone=True)), **_changed)
     .returning(audit_keys.c.id)
 )
 _PUT_AWAY = Query(
     update(audit_keys).where(_OVER, _HAS_SECRET).values(sealed_private_key=b"", **_changed).returning(audit_keys.c.id)
-)
-_WORK = Query(
-    select(
-        or_(
-            ~select(audit_keys.c.id).where(audit_keys.c.not_after.is_(None)).exists(),
-            select(audit_keys.c.id).where(_OVER, _HAS_SECRET).exists(),
-        ).label("there")
-    )
 )
 
 
@@ -63,30 +50,50 @@ def sealed_purpose(key: UUID) -> str:
     return f"audit_key:{key}"
 
 
+class Opener:
+    """Opens the private halves of the log's keys, each once."""
+
+    def __init__(self, ring: Opens) -> None:
+        self._ring = ring
+        self._opened: dict[UUID, Ed25519PrivateKey] = {}
+        self._log = structlog.get_logger("chamberlain.keys")
+
+    def signers(self, origin: str, rows: Sequence[Row]) -> list[Signer]:
+        """What of these keys can sign, the newest first. One that does not open is told of and passed over."""
+        found = []
+        for row in reversed(rows):
+            if row["sealed_private_key"] and (private := self._private(row)) is not None:
+                found.append(Signer(origin, private))
+        return found
+
+    def _private(self, row: Row) -> Ed25519PrivateKey | None:
+        key: UUID = row["id"]
+        if key not in self._opened:
+            try:
+                secret = self._ring.open(row["sealed_private_key"], sealed_purpose(key))
+            except KeyRingError as error:
+                self._log.error("a key of the audit log does not open", key=str(key), reason=str(error))
+                return None
+            self._opened[key] = Ed25519PrivateKey.from_private_bytes(secret)
+        return self._opened[key]
+
+
 def signers(ring: Opens) -> Callable[[Connection, str], Awaitable[Sequence[Signer]]]:
-    """What the sequencer asks: the keys that sign now."""
-    opened: dict[UUID, Ed25519PrivateKey] = {}
+    """What the sequencer asks: the keys of the log that sign now."""
+    opener = Opener(ring)
 
     async def now(connection: Connection, origin: str) -> Sequence[Signer]:
-        rows = await connection.fetch(_SIGNERS.sql, *_SIGNERS.arguments({}))
-        for row in rows:
-            if row["id"] not in opened:
-                secret = ring.open(row["sealed_private_key"], sealed_purpose(row["id"]))
-                opened[row["id"]] = Ed25519PrivateKey.from_private_bytes(secret)
-        return [Signer(origin, opened[row["id"]]) for row in rows]
+        keys = log_keys(await connection.fetch(KEYS.sql, *KEYS.arguments({})))
+        return opener.signers(origin, [row for row in keys.own if not row["over"]])
 
     return now
 
 
 async def has_key_work(database: Database) -> bool:
-    """Whether there is no key that signs, or one to put away."""
-    row = await database.fetchrow(_WORK, {})
-    return row is not None and bool(row["there"])
-
-
-async def public_keys(unit: Unit) -> list[str]:
-    """The public halves of all keys that the log was ever signed with, the oldest first, as people pass them on."""
-    return [row["public_key"] for row in await unit.read_all(_PUBLIC)]
+    """Whether the log has no key that signs without an end, or one to put away."""
+    keys = await kept_keys(database.fetch)
+    goes_on = any(row["not_after"] is None and row["sealed_private_key"] for row in keys.own)
+    return not goes_on or any(row["over"] and row["sealed_private_key"] for row in keys.own)
 
 
 class AuditKeyRepository(Repository[AuditKey]):
@@ -103,13 +110,33 @@ class AuditKeyRepository(Repository[AuditKey]):
         assert row is not None  # the migration wrote it  # noqa: S101
         return str(row["origin"])
 
-    async def latest(self, unit: Unit) -> Row | None:
-        """The key that signs without an end: ``id``, ``created_at``."""
-        return await unit.read(_LATEST)
+    async def was_signed(self, unit: Unit) -> bool:
+        """Whether there is a checkpoint, so that what comes needs to be vouched for."""
+        row = await unit.read(_SIGNED)
+        return row is not None and bool(row["there"])
 
-    async def step_down(self, unit: Unit, at: datetime) -> Row | None:
-        """Let the key that signs without an end sign until ``at``; returns its ``id``."""
-        return await unit.write(_STEP_DOWN, at=at)
+    async def kept(self, unit: Unit) -> LogKeys:
+        """All that are kept, as rows of ``server.repositories.vouching``."""
+        return await kept_keys(reading(unit))
+
+    async def get(self, unit: Unit, key: UUID) -> Row:
+        """A key of the log. Raises ``NotFound``, for one that merely stands among them as well."""
+        row = await super().get(unit, key)
+        if key not in {own["id"] for own in (await self.kept(unit)).own}:
+            raise NotFound
+        return row
+
+    async def search(self, unit: Unit, querier: Querier) -> BaseModel:
+        """Of the log's keys alone."""
+        own = bindparam("own", [row["id"] for row in (await self.kept(unit)).own], type_=ARRAY(Uuid))
+        visible: Select[Any] = select(*self._columns).where(self.table.c.id == any_(own))
+        statement = SearchStatement(querier.shape, visible, self.field, self.table.c.id)
+        shown: type[Page[Any]] = unit.permit.action.spec.output  # type: ignore[assignment]
+        return await page_of(unit, statement, querier, shown, dict)
+
+    async def step_down(self, unit: Unit, key: UUID, at: datetime) -> None:
+        """Let a key that signs without an end sign until ``at``."""
+        await unit.write(_STEP_DOWN, id=key, at=at)
 
     async def put_away(self, unit: Unit) -> Row | None:
         """Take the private half of what signs no more; returns the ``id`` of one."""

@@ -6,10 +6,10 @@ afterwards: no function needs a transaction. Each takes what runs its statements
 ``reading(unit)``. Decides nothing about who may see what.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,15 +33,7 @@ from audit.merkle import EMPTY, WIDTH, Node, Span, folded, joined, span_of, subt
 from audit.record import Phase
 from audit.tree import audit_checkpoints, audit_cosignatures, audit_leaves, audit_nodes
 from server.repositories.database import Query, Row
-from server.repositories.unit import Unit
-
-Reads: TypeAlias = Callable[[Query, Mapping[str, object]], Awaitable[list[Row]]]
-"""What runs a statement; a ``Database``'s ``fetch`` is one."""
-
-
-def reading(unit: Unit) -> Reads:
-    """Reads by a unit of work."""
-    return lambda query, values: unit.read_all(query, **values)
+from server.repositories.vouching import Reads, must_be_signed, true_lines
 
 
 class TreeBroken(RuntimeError):
@@ -148,25 +140,27 @@ _INDEXES = Query(select(audit_leaves.c.phase, audit_leaves.c.index).where(audit_
 
 
 async def latest_checkpoint(reads: Reads) -> SignedCheckpoint | None:
-    """The newest checkpoint; None before the first."""
-    return _signed(await reads(_LATEST, {}))
+    """The newest checkpoint; None before the first. Raises ``NotVouched``, as the next two do."""
+    return await _signed(reads, await reads(_LATEST, {}))
 
 
 async def checkpoint_of(reads: Reads, size: int) -> SignedCheckpoint | None:
     """The checkpoint of exactly so many leaves, if one was signed."""
-    return _signed(await reads(_OF_SIZE, {"size": size}))
+    return await _signed(reads, await reads(_OF_SIZE, {"size": size}))
 
 
 async def checkpoint_at_least(reads: Reads, size: int) -> SignedCheckpoint | None:
     """The newest checkpoint that covers the first ``size`` leaves and that a witness vouches for. Where no witness does
     yet, the newest of all; None where there are not so many leaves."""
-    return _signed(await reads(_COVERING, {"size": size}))
+    return await _signed(reads, await reads(_COVERING, {"size": size}))
 
 
-def _signed(rows: Sequence[Row]) -> SignedCheckpoint | None:
+async def _signed(reads: Reads, rows: Sequence[Row]) -> SignedCheckpoint | None:
     for row in rows:
-        note = row["note"] + "".join(f"{line.rstrip()}\n" for line in row["lines"])
-        return SignedCheckpoint(row["size"], row["root"], row["at"], note, tuple(row["witnesses"]))
+        await must_be_signed(reads, row["size"], row["note"])
+        kept = true_lines(row["note"], list(zip(row["witnesses"], row["lines"], strict=True)))
+        note = row["note"] + "".join(f"{line.rstrip()}\n" for _, line in kept)
+        return SignedCheckpoint(row["size"], row["root"], row["at"], note, tuple(witness for witness, _ in kept))
     return None
 
 

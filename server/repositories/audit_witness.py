@@ -2,20 +2,23 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select
+from sqlalchemy import BigInteger, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from audit.tree import audit_checkpoints, audit_cosignatures
 from server.repositories.database import Database, Query
+from server.repositories.vouching import true_lines
 
 _WITNESS = bindparam("witness", type_=Text)
-_last = (
-    select(audit_cosignatures.c.size)
+LOOKED_AT = 20
+"""Of a witness's newest lines, how many are looked at for one that is its own."""
+_LAST = Query(
+    select(audit_cosignatures.c.size, audit_cosignatures.c.line, audit_checkpoints.c.note)
+    .join(audit_checkpoints, audit_checkpoints.c.size == audit_cosignatures.c.size)
     .where(audit_cosignatures.c.witness == _WITNESS)
     .order_by(audit_cosignatures.c.size.desc())
-    .limit(1)
+    .limit(LOOKED_AT)
 )
-_LAST = Query(_last)
 _KEEP = Query(
     insert(audit_cosignatures)
     .values(size=bindparam("size", type_=BigInteger), witness=_WITNESS, line=bindparam("line", type_=Text))
@@ -24,7 +27,7 @@ _KEEP = Query(
 )
 _WAITING = Query(
     select(audit_checkpoints.c.at)
-    .where(audit_checkpoints.c.size > func.coalesce(_last.scalar_subquery(), 0))
+    .where(audit_checkpoints.c.size > bindparam("size", type_=BigInteger))
     .order_by(audit_checkpoints.c.size)
     .limit(1)
 )
@@ -32,8 +35,8 @@ _WAITING = Query(
 
 async def cosigned_size(database: Database, witness: str) -> int:
     """The size of the newest checkpoint that the witness vouches for, 0 if there is none."""
-    row = await database.fetchrow(_LAST, {"witness": witness})
-    return 0 if row is None else int(row["size"])
+    rows = await database.fetch(_LAST, {"witness": witness})
+    return next((int(row["size"]) for row in rows if true_lines(row["note"], [(witness, row["line"])])), 0)
 
 
 async def keep_cosignature(database: Database, size: int, witness: str, line: str) -> None:
@@ -43,5 +46,5 @@ async def keep_cosignature(database: Database, size: int, witness: str, line: st
 
 async def waiting_since(database: Database, witness: str) -> datetime | None:
     """When the first checkpoint was signed that the witness does not vouch for yet, by itself or by a later one."""
-    row = await database.fetchrow(_WAITING, {"witness": witness})
+    row = await database.fetchrow(_WAITING, {"size": await cosigned_size(database, witness)})
     return None if row is None else row["at"]

@@ -25,6 +25,7 @@ from server.repositories.database import (
     errors,
     is_connection_loss,
 )
+from server.repositories.vouching import KEYS, log_keys
 
 BATCH = 2000
 """Records that are looked at together."""
@@ -52,7 +53,6 @@ _RECORDS = """
     FROM {name} AS record LEFT JOIN audit_leaf AS leaf USING (action_id, phase) ORDER BY leaf.index NULLS FIRST
 """
 _LAST = "SELECT max(xid)::text FROM {name}"
-_KEYS = "SELECT public_key FROM audit_key"
 _ROOT = "SELECT root FROM audit_checkpoint WHERE size = $1"
 _ARCHIVE = "SELECT * FROM audit_archive WHERE partition = $1 ORDER BY created_at DESC, id DESC LIMIT 1"
 _DROPPED = """
@@ -139,9 +139,9 @@ class Partitions:
             return last
 
     async def keys(self) -> list[str]:
-        """The public halves of the keys that ever signed the log."""
+        """The public halves of the log's keys."""
         async with self._connected() as connection:
-            return [row["public_key"] for row in await connection.fetch(_KEYS)]
+            return log_keys(await connection.fetch(KEYS.sql, *KEYS.arguments({}))).public
 
     async def root(self, size: int) -> bytes | None:
         """The root that was signed for a tree of that size."""

@@ -137,8 +137,11 @@ audit_keys = _kept(
     Column("public_key", Text, nullable=False),
     Column("sealed_private_key", LargeBinary, nullable=False),
     Column("not_after", _TIME),
+    Column("endorsement", Text),
+    UniqueConstraint("public_key", name="uq_audit_key__public_key"),
 )
-"""What checkpoints of the audit log are signed with. One that signs no more has lost its private half."""
+"""What checkpoints of the audit log are signed with. One that signs no more has lost its private half. Each but the
+first bears the note by which those before it vouch for it; a row without one is not believed."""
 
 role_bindings = _kept(
     "role_binding",

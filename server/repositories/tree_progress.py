@@ -17,11 +17,15 @@ _READ = Query(
     text(
         """
     WITH head AS (
-        SELECT size, horizon, extract(epoch FROM clock_timestamp() - at)::float8 AS age
+        SELECT size, extract(epoch FROM clock_timestamp() - at)::float8 AS age
         FROM audit_checkpoint ORDER BY size DESC LIMIT 1
     ), waiting AS (
+        SELECT record.at FROM audit_leaf AS leaf
+        JOIN audit_record AS record ON leaf.action_id = record.action_id AND leaf.phase = record.phase
+        WHERE leaf.index >= coalesce((SELECT size FROM head), 0)
+        UNION ALL
         SELECT record.at FROM audit_record AS record
-        WHERE record.xid >= coalesce((SELECT horizon FROM head), '0'::xid8)
+        WHERE record.xid >= (SELECT xid FROM audit_head)
         AND record.xid < pg_snapshot_xmax(pg_current_snapshot())
         AND NOT EXISTS (
             SELECT FROM audit_leaf AS leaf WHERE leaf.action_id = record.action_id AND leaf.phase = record.phase
@@ -75,7 +79,7 @@ class Progress:
     age: float
     """Since the newest checkpoint was signed; 0 before the first."""
     waiting: int
-    """Without a number, ``MOST_WAITING`` at most."""
+    """Without a number, or not signed yet, ``MOST_WAITING`` at most."""
     waited: float
     """How long ago the oldest of them was made."""
 

@@ -31,9 +31,9 @@ from audit.note import Note
 from audit.proof import Proof
 from audit.record import Phase
 from server.repositories import audit_tree
-from server.repositories.audit_keys import public_keys
 from server.repositories.audit_records import AuditRecordRepository
 from server.repositories.unit import Unit
+from server.repositories.vouching import kept_keys, reading
 
 
 class AuditProofService:
@@ -57,25 +57,25 @@ class AuditProofService:
         leaves = {Phase(row["phase"]): row["leaf"] for row in rows if wanted in (None, Phase(row["phase"]))}
         if not leaves:
             raise NotFound
-        reads = audit_tree.reading(unit)
+        reads = reading(unit)
         indexes = await audit_tree.indexes_of(reads, action_id)
         if leaves.keys() - indexes.keys():
             raise _not_yet()
         checkpoint = await audit_tree.checkpoint_at_least(reads, 1 + max(indexes[phase] for phase in leaves))
         if checkpoint is None:
-            raise audit_tree.TreeBroken("records have an index that no checkpoint covers")
+            raise _not_yet()
         note = Note.read(checkpoint.note)
         proofs = []
         for phase, leaf in leaves.items():
             index = indexes[phase]
             hashes = await audit_tree.proof_hashes(reads, inclusion(index, checkpoint.size))
             proofs.append(AuditProof(phase=phase, index=index, proof=str(Proof(leaf, index, hashes, note))))
-        keys = [*await public_keys(unit), *checkpoint.witnesses]
+        keys = [*(await kept_keys(reads)).public, *checkpoint.witnesses]
         return ProvenAction(id=action_id, size=checkpoint.size, proofs=proofs, keys=keys)
 
     async def consistency(self, unit: Unit, given: Given[Any]) -> BaseModel:
         asked: Growth = given.input
-        reads = audit_tree.reading(unit)
+        reads = reading(unit)
         newest = await audit_tree.latest_checkpoint(reads)
         size = newest.size if newest else 0
         second = size if asked.second is None else asked.second
@@ -98,7 +98,7 @@ class AuditProofService:
 
     async def entries(self, unit: Unit, given: Given[Any]) -> BaseModel:
         asked: EntryRange = given.input
-        reads = audit_tree.reading(unit)
+        reads = reading(unit)
         newest = await audit_tree.latest_checkpoint(reads)
         found = await audit_tree.leaves(reads, asked.first, asked.count)
         entries = [
@@ -117,7 +117,7 @@ class AuditProofService:
 
 def _not_yet() -> Conflict:
     return Conflict(
-        "It has been recorded and is not numbered yet, which takes about a second.",
+        "It has been recorded and is not numbered and signed yet, which takes about a second.",
         reason="not-numbered-yet",
         retry_after=1,
     )

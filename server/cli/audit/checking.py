@@ -5,6 +5,7 @@ checked by making an export of it here: its entries by the action, their hashes 
 to which archives are brought: by making one here in which their records stand where they belong.
 """
 
+import re
 import sqlite3
 import tempfile
 import time
@@ -21,7 +22,9 @@ from rich.progress import Progress
 
 from audit.derived import compare
 from audit.export import Entry, ExportBroken, Folder, HashedFile, Lines, Range, Sheet, leaves
+from audit.keychain import widened
 from audit.merkle import HEIGHT, WIDTH, Edge
+from audit.note import NoteBroken, Verifier
 from audit.verify import LOG, UNCOMPARED, WITNESS, Checkpoint, Trust, Wrong, export, proof, read_key, span
 from server.cli.api import Call, send
 from server.cli.audit import gaps
@@ -34,6 +37,28 @@ _SECONDS = 30.0
 _WITNESS_SECONDS = 10.0
 """How long a live server may take until a witness vouches for a checkpoint: it is asked after that is signed."""
 Told = Callable[[int, int], object]
+
+
+def trusted(keys: Sequence[str], endorsements: Sequence[Path]) -> list[str]:
+    """Keys, and those that they vouch for in files of endorsements. Raises ``CannotRun``."""
+    if not endorsements:
+        return list(keys)
+    try:
+        notes = [note for file in endorsements for note in _notes(file)]
+        return [str(key) for key in widened([Verifier.read(key) for key in keys], notes)]
+    except OSError as error:
+        raise CannotRun(f"{error.filename} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CannotRun(unsteered(str(error))) from None
+
+
+def _notes(file: Path) -> list[str]:
+    """The signed notes in a file, one after the other."""
+    text = file.read_text()
+    found = re.findall(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]+\n)+", text)
+    if not found or "".join(found) != text:
+        raise NoteBroken(f"{file} holds no endorsements: signed notes, as `chamberlain audit keys` prints them")
+    return found
 
 
 def verify(

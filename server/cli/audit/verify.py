@@ -14,6 +14,9 @@ def command(
     server: Annotated[bool, typer.Option("--server", help="Check the live server, all of it.")] = False,
     key: Annotated[list[str] | None, typer.Option(help="A key of the log, name+id+base64, from elsewhere.")] = None,
     witness: Annotated[list[str] | None, typer.Option(help="A witness's key; one of them has to vouch.")] = None,
+    endorsement: Annotated[
+        list[Path] | None, typer.Option(help="A file of notes by which keys of the log vouch for further ones.")
+    ] = None,
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A file with an older checkpoint that you kept.")
     ] = None,
@@ -30,8 +33,17 @@ def command(
     """
     settings = settings_or_exit()
     from server.cli.api import credentials
-    from server.cli.audit.checking import verify
+    from server.cli.audit.checking import trusted, verify
 
     with exits():
         who = (lambda: credentials(settings.credentials_path, endpoint)) if server else None
-        verify(path, who, key or (), witness or (), checkpoint or (), remember, dropped or (), archive or ())
+        verify(
+            path,
+            who,
+            trusted(key or (), endorsement or ()),
+            witness or (),
+            checkpoint or (),
+            remember,
+            dropped or (),
+            archive or (),
+        )

@@ -1,7 +1,8 @@
 """``migrate``: the one way a database gets its schema, at the start of the server and in tests.
 
-Runs as the migrator, which owns the tables. The application's role is then given what it needs and no more: on the
-audit log it may insert and select, nothing else. A migration that changed something is itself recorded.
+Runs as the migrator, which owns the tables. The application's role is then given what it needs and no more: the audit
+log it may add to and read, and the tree over it read and have grown, nothing else. A migration that changed something
+is itself recorded.
 """
 
 import uuid
@@ -28,8 +29,10 @@ OLDEST_SERVER = 170000
 _DURABLE = ("fsync", "full_page_writes")
 """Settings of the whole server without which no commit is a promise. A session cannot set them for itself."""
 _ADVISORY_LOCK = 0x6D_69_67
-_APPEND_ONLY = ("audit_record", "audit_leaf", "audit_node", "audit_checkpoint", "audit_cosignature", "audit_archive")
-_ONLY_READ = ("access_history", "audit_log")
+_APPEND_ONLY = ("audit_record", "audit_cosignature", "audit_archive")
+_ONLY_READ = ("access_history", "audit_log", "audit_leaf", "audit_node", "audit_checkpoint", "audit_head")
+_KEYS, _CHANGED_KEYS = "audit_key", "not_after, sealed_private_key, version, updated_at"
+_CALLED = ("number_audit_records", "add_audit_checkpoint")
 _ACTION = "migrate_schema"
 _RECORDED = """
     SELECT EXISTS (SELECT FROM audit_record WHERE action = $1 AND target_id = $2)
@@ -96,8 +99,9 @@ def _grants(role: str, owner: str) -> str:
     """The application's rights, stated anew at every start. An owner cannot be narrowed; it is told apart."""
     if role == owner:
         return "SELECT 1"
+    kept = (*_APPEND_ONLY, *_ONLY_READ, _KEYS)
     quoted = '"' + role.replace('"', '""') + '"'
-    tables = ", ".join(table.name for table in metadata.sorted_tables if table.name not in (*_APPEND_ONLY, *_ONLY_READ))
+    tables = ", ".join(table.name for table in metadata.sorted_tables if table.name not in kept)
     append_only, only_read = ", ".join(_APPEND_ONLY), ", ".join(_ONLY_READ)
     return f"""
         GRANT USAGE ON SCHEMA public TO {quoted};
@@ -108,9 +112,12 @@ def _grants(role: str, owner: str) -> str:
         GRANT SELECT, INSERT ON {append_only} TO {quoted};
         REVOKE ALL ON {only_read} FROM {quoted};
         GRANT SELECT ON {only_read} TO {quoted};
+        REVOKE ALL ON {_KEYS} FROM {quoted};
+        GRANT SELECT, INSERT, UPDATE ({_CHANGED_KEYS}) ON {_KEYS} TO {quoted};
+        GRANT EXECUTE ON FUNCTION {", ".join(_CALLED)} TO {quoted};
         GRANT USAGE, SELECT ON SEQUENCE directory_version TO {quoted};
         GRANT SELECT ON alembic_version TO {quoted};
-    """
+    """  # noqa: S608
 
 
 def _event(before: str | None, after: str) -> Record:
