@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
+from actions.errors import Unavailable
+
 HASHES = "keyed hashes"
 """The purpose of the key under which the log holds keyed hashes."""
 
@@ -54,9 +56,12 @@ class KeyRing:
         return HKDFExpand(hashes.SHA256(), 32, f"chamberlain {purpose}".encode()).derive(self._derivation)
 
     def seal(self, plaintext: bytes, purpose: str) -> bytes:
-        """``<key id>:<nonce><ciphertext>``, with the key that the file says is active now. Raises ``KeyRingError``
-        where no file says so: what is sealed with a key that no file holds is lost."""
-        name = self.active
+        """``<key id>:<nonce><ciphertext>``, with the key that the file says is active now. Raises ``Unavailable`` where
+        no file says so: what is sealed with a key that no file holds is lost."""
+        try:
+            name = self.active
+        except KeyRingError as error:
+            raise Unavailable("The key ring cannot be used.", reason="key-ring-unavailable") from error
         nonce = os.urandom(12)
         return name.encode() + b":" + nonce + self._ciphers[name].encrypt(nonce, plaintext, purpose.encode())
 

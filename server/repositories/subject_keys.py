@@ -8,9 +8,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, LargeBinary, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from actions.errors import Unavailable
 from audit.redaction import KEY_BYTES
-from server.keyring import KeyRingError
 from server.repositories.database import Database, Query
 from server.repositories.rows import subject_keys
 
@@ -47,10 +45,7 @@ class SubjectKeys:
         found = await self._read(subjects)
         # Made in the order of their ids: two who make the same ones at once would wait for each other.
         if missing := sorted(subject for subject in subjects if subject not in found):
-            try:
-                wrapped = [self._ring.seal(os.urandom(KEY_BYTES), sealed_purpose(subject)) for subject in missing]
-            except KeyRingError as error:  # nothing can be kept of them, so nothing is done
-                raise Unavailable("The key ring cannot be used.") from error
+            wrapped = [self._ring.seal(os.urandom(KEY_BYTES), sealed_purpose(subject)) for subject in missing]
             await self._database.fetch(_MAKE, {"subjects": missing, "wrapped": wrapped})
             found |= await self._read(missing)
         if len(found) < len(set(subjects)):

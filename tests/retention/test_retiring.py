@@ -311,11 +311,15 @@ async def tell(connection: Any, action: str, target: str | None) -> None:
 
 
 async def test_without_a_key_file_nothing_new_is_sealed_and_what_is_known_goes_on(server: World) -> None:
-    fresh = await server.newcomer("fresh")
     await server.mia.get("/users/me")
-    server.app.settings.keys_path.rename(away := server.app.settings.keys_path.with_name("away"))
-    refused = await server.as_(fresh).send("GET", "/users/me")
-    assert (refused.status_code, refused.json()["code"][-17:]) == (503, "audit-unavailable")
+    path = server.app.settings.keys_path
+    path.rename(away := path.with_name("away"))
+    person = {"username": "fresh", "email": "fresh@example.org", "password": "a long enough password"}
+    refused = await server.root.send("POST", "/domains/research/users", person)
+    assert refused.status_code == 503, refused.text
+    assert refused.json()["type"].endswith("audit-unavailable")
+    refused = await server.mia.send("POST", "/users/me/keypairs", {})
+    assert (refused.status_code, refused.json()["code"]) == (503, "keypair-create-key-ring-unavailable")
     await server.mia.get("/users/me")
-    away.rename(server.app.settings.keys_path)
-    await server.as_(fresh).get("/users/me")
+    away.rename(path)
+    await server.root.post("/domains/research/users", person, expect=201)
