@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from server.cli.audit.checking import trusted
 
 from audit.checkpoint import Checkpoint
 from audit.keychain import KeptKey, chain, endorsed, endorsement, widened
 from audit.note import Note, NoteBroken, Signer, signed
+from server.cli.audit.checking import trusted
 from server.cli.output import CannotRun
 
 LOG = "chamberlain/test"
