@@ -217,7 +217,7 @@ def test_the_file_is_a_part_of_the_version(tmp_path: Path) -> None:
 
 
 RULES = b"rules:\n  - {level: metadata, operations: [get], surfaces: [rest]}\nredact:\n" + (
-    b"  - {entity: user, fields: [description], as: hash}\n"
+    b"  - {entity: project, fields: [description], as: hash}\n"
 )
 
 
@@ -229,7 +229,7 @@ async def test_what_another_process_compiles_says_the_same() -> None:
     assert here.audit == packed.audit == aside.audit != AuditPolicy(VOCABULARY)
     assert {rule.line for one in (here, packed, aside) for rule in one.audit.rules} == {2}
     assert packed.audit.level(GET, "succeeded", "rest") is Level.METADATA
-    assert packed.audit.redaction("user", "description") is Redaction.HASH
+    assert packed.audit.redaction("project", "description") is Redaction.HASH
 
 
 def test_a_vocabulary_goes_to_another_process_with_all_that_it_knows() -> None:
@@ -248,7 +248,8 @@ def test_what_people_choose_is_told_from_what_the_server_issues() -> None:
     assert kinds("user:keypair:rotate")["secret_key"] is Kind.ISSUED
     assert kinds("admin:user:create")["password"] is Kind.CHOSEN
     assert kinds("admin:user:create")["email"] is Kind.PERSONAL
-    assert kinds("admin:user:update")["description"] is Kind.PLAIN
+    assert kinds("admin:user:update")["description"] is Kind.PERSONAL
+    assert kinds("admin:project:update")["description"] is Kind.PLAIN
     assert kinds("admin:login:refresh")["refresh_token"] is Kind.CHOSEN, "what is issued and sent back is guarded more"
     assert kinds("admin:user:get") == {}
 
