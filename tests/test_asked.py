@@ -28,7 +28,8 @@ from server.http.metrics import Metrics
 from server.monitoring import Monitoring
 from tests.documents import post
 from tests.laws.support import spec_named
-from tests.test_audit_levels import opened, use
+from tests.test_audit_levels import use
+from tests.unsealing import opened
 from tests.world.world import World
 
 CALLER = UUID(int=7)

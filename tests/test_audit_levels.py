@@ -1,9 +1,6 @@
 """What of an action is recorded, as the audit policy of the version has it that decided."""
 
 from typing import Any
-from uuid import UUID
-
-import orjson
 
 from actions.action import ANONYMOUS
 from actions.auditing import AuditPolicy, AuditRule, Level
@@ -12,9 +9,8 @@ from actions.entities import ALL_SPECS, whole_vocabulary
 from actions.hooks import Outcome, Result
 from actions.recording import _level
 from audit.record import Phase
-from audit.redaction import unseal
-from server.repositories.subject_keys import SubjectKeys
 from tests.laws.support import action
+from tests.unsealing import opened
 from tests.world.world import World
 
 METADATA = """
@@ -32,16 +28,6 @@ async def use(world: World, audit: str) -> None:
 
 async def the_record(world: World, action: str) -> dict[str, Any]:
     return (await world.records(action))[-1]
-
-
-async def opened(world: World, record: dict[str, Any]) -> dict[str, Any]:
-    """All that is sealed in a record, whomever it is about."""
-    row = record["row"]
-    if row["sealed"] is None:
-        return {}
-    people = [UUID(one["subject"]) for one in orjson.loads(row["leaf"])["sealed"]]
-    keys = await SubjectKeys(world.app.database, world.app.ring).subject_keys(people)
-    return {name: part for parts in unseal(row["leaf"], row["sealed"], keys).values() for name, part in parts.items()}
 
 
 async def change_mia(world: World) -> None:

@@ -110,7 +110,7 @@ CSV: dict[str, tuple[Change, str]] = {
     "a row is gone": (lambda path: _without(path, 4), "row 5 (index 6), `index`: it says '7', and the leaf '6'"),
     "a row too many": (lambda path: _twice(path, 14), "row 16: there is no leaf for it"),
     "two rows swapped": (_swapped, "row 3 (index 4), `index`: it says '5'"),
-    "a cell too many": (_with_one_cell_more, "row 3: it has 35 cells, and not 34"),
+    "a cell too many": (_with_one_cell_more, "row 3: it has 36 cells, and not 35"),
     "another heading": (lambda path: write(path, [["a"], *rows(path)[1:]]), "row 1: its columns are not those"),
     "nothing": (lambda path: path.write_bytes(b""), "row 1: its columns are not those of the table, but []"),
     "quotes that never end": (lambda path: path.write_bytes(path.read_bytes() + b'"'), "it is no CSV"),

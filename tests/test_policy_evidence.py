@@ -70,7 +70,8 @@ async def test_what_was_asked_of_the_past_is_on_record(world: World) -> None:
     at = await pass_an_hour(world)
     told = json.loads((await evidence(world, "domain_create_user", "domain:research", at))["document"])
     *_, record = await world.records("admin_who_could_policy")
-    assert record["changes"][0]["new"] == {
+    [question] = record["asked"]
+    assert question["value"] == {
         "policy": told["policy"]["digest"],
         "action": "domain_create_user",
         "scope": f"domain:{world.places.research}",

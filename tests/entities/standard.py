@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from actions.standard import Spec
 from actions.vocabulary import CREATE, DELETE, GET, PURGE, RESTORE, SEARCH, UPDATE, Operation, ScopeType
+from tests.unsealing import opened
 from tests.world.world import World
 
 Thing = dict[str, Any]
@@ -219,6 +220,8 @@ class StandardSuite(LifeSuite):
         field = next(iter(self.turn(0)))
         updates = [
             change
+            if "old" in change
+            else dict(zip(("old", "new"), (await opened(world, record))["changes"][field], strict=True))
             for record in await world.records(f"admin_update_{self.specs[0].entity.name}")
             for change in record["changes"]
             if record["result"] == "succeeded" and change["field"] == field

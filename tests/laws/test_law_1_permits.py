@@ -161,6 +161,10 @@ FOR_THE_LOG = "database.connect('audit')"
 """The composition root hands the log a connection of its own; who numbers its records has one too."""
 
 
+BY_ITSELF = ("audit/verify.py",)
+"""It runs without the server; what it connects to is a file of its own, to sort by."""
+
+
 def uses_a_connection(module: ast.Module) -> bool:
     """Whether a module runs SQL by itself: the processor's own ``execute`` is no statement."""
     for node in ast.walk(module):
@@ -173,7 +177,7 @@ def uses_a_connection(module: ast.Module) -> bool:
 
 def test_raw_connections_stay_inside_the_repositories() -> None:
     raw = {path for path, module in sources("actions", "audit", "server") if uses_a_connection(module)}
-    assert {path for path in raw if not path.startswith((*CONNECTED, *ITS_OWN_SERVER))} == set()
+    assert {path for path in raw if not path.startswith((*CONNECTED, *ITS_OWN_SERVER, *BY_ITSELF))} == set()
 
 
 INSIDE_A_UNIT = ("_transaction", "_units", "_cleared", "_reached", "_scope", "_stack")

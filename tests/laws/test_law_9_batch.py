@@ -95,7 +95,7 @@ async def test_a_batch_has_a_record_and_so_has_each_of_its_items_in_one_transact
         assert record["result"] == "succeeded"
         for same in ("decision", "principal", "scope", "request"):
             assert record[same] == parent[same]
-        assert {"field": "description", "old": "", "new": "x"} in record["changes"]
+        assert {"field": "description", "confidential": "personal"} in record["changes"]
         assert {"field": "full_name", "confidential": "personal"} in record["changes"]
         assert {"type": "user", "id": str(key)} in record["target"]["lineage"]
         assert record["row"]["target_user_id"] == key

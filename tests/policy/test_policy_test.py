@@ -59,7 +59,10 @@ def test_a_program_is_told_the_same(folder: Path) -> None:
 
 
 def test_what_no_case_reaches_or_notices_is_named_and_a_threshold_decides(folder: Path) -> None:
-    granted = "audit_partition: [list, archive, drop]\n      audit_record: [tail, export]\n      policy: [replay]"
+    granted = (
+        "audit_partition: [list, archive, drop]\n      audit_record: [tail, export]\n"
+        "      installation: [reseal]\n      policy: [replay]"
+    )
     whole = f"[admin, domain, project, user]\n    allow:\n      {granted}\n"
     amend(folder / "tests" / "system.yaml", whole, "[domain, project, user]\n")
     asked = ("policy", "test", str(folder))

@@ -7,7 +7,8 @@ cannot do is change what somebody else has kept: an export, a checkpoint, a witn
 |---|---|---|
 | edit a record | verify | index N: the record does not have the hash that hashes.bin tells |
 | edit it and its hash | verify | index A to B: here is something else than was signed |
-| edit it, its hash, and the tree | verify | the checkpoint has a signature that does not hold |
+| edit it, its hash, and the tree | the exporter | the checkpoint is signed with no key of the log |
+| and bring an exporter of one's own | verify | the checkpoint has a signature that does not hold |
 | all that, under the true key | verify with a kept checkpoint | index A to B: here is something else than was signed |
 | | verify with --witness | the checkpoint is not cosigned by ... |
 | | the witness | it has seen another log; this log does not go on from ... |
@@ -52,6 +53,7 @@ from server.cli.output import Refused
 from server.embedded import DatabaseUrls
 from server.http.metrics import Metrics
 from server.repositories.audit_keys import signers
+from server.repositories.vouching import NotVouched
 from server.witness import Seen, Witness, make_key, read_key, seen_path, witness_app
 from server.witness_address import WitnessAddress
 from server.witnessing import Refusal, Witnessing
@@ -216,7 +218,8 @@ async def test_an_edited_record_with_the_whole_tree_is_found(owner: Owner, tmp_p
     await owner.rewrite(5, forged(await owner.leaf(5)))
     await owner.rehash(5)
     await owner.regrow()
-    assert "does not hold" in await found(owner.world, tmp_path / "export")
+    with pytest.raises(NotVouched, match="signed with no key of the log"):
+        await exported(owner.world, tmp_path / "export")
 
 
 async def test_an_edit_under_the_true_key_is_found_by_who_kept_something(owner: Owner, tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ async def test_an_edit_under_the_true_key_is_found_by_who_kept_something(owner: 
     told = await found(owner.world, tmp_path / "old", older=[before])
     assert "something else than was signed in the checkpoint in kept" in told
     told = await found(owner.world, tmp_path / "witnessed", str(outside.key))
-    assert "has a signature of witness.test/1 that does not hold" in told
+    assert "is not cosigned by witness.test/1" in told
     await owner.do("DELETE FROM audit_cosignature")
     told = await found(owner.world, tmp_path / "unwitnessed", str(outside.key))
     assert "is not cosigned by witness.test/1" in told
