@@ -32,7 +32,9 @@ def test_an_export_on_the_machine_holds_and_says_what_it_holds(server: Installat
     records = [json.loads(line) for line in (to / "records.jsonl").read_text().splitlines()]
     assert (records[-1]["action"], records[-1]["phase"]) == ("admin_export_audit_record", "opened")
     *_, closed = [record for record in server.tail(20) if record["action"] == "admin_export_audit_record"]
-    assert closed["changes"][-1]["new"] == {"first": manifest["first"], "end": manifest["end"]}
+    spanned = {"field": "range", "value": {"first": manifest["first"], "end": manifest["end"]}}
+    assert spanned in closed["asked"]
+    assert closed["changes"][-1]["new"] == {"records": number, "last": manifest["end"] - 1}
 
     again = server.run("audit", "export", "--to", str(to))
     assert again.exit_code == 1
@@ -105,8 +107,8 @@ def test_an_export_over_the_network_is_the_one_that_the_machine_itself_makes(
     assert "each of them what its leaf says" in done.stdout
 
     until(lambda: closed(server)["principal"]["kind"] == "user")
-    spanned = [change["new"] for change in closed(server)["changes"]]
-    assert spanned == [{"first": 3, "end": end, "sealed": True}, {"first": 3, "end": end}]
+    asked = {part["field"]: part["value"] for part in closed(server)["asked"]}
+    assert asked == {"range": {"first": 3, "end": end}, "first": 3, "end": end, "sealed": True}
 
 
 def closed(server: Installation) -> dict[str, Any]:
