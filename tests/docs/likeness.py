@@ -25,7 +25,8 @@ _SHAPES = {
     r"|(?<=\"refresh_expires_in\": ))[\d.]+"
     r"|\b\d+(?= answers compared)|\b\d+(?= decisions? )|(?<= in )\d+(?= records?\b)|\b\d+(?= as before)"
     r"|\b\d+(?= records are numbered)|(?<=numbered and signed, )\d+(?= wait)"
-    r"|(?<=\bindex )\d+(?: to \d+)?|(?<=: all )\d+(?= records)|\b\d+ of \d+(?= checkpoints on the way)"
+    r"|(?<=\bindex )\d+(?: to \d+)?|(?<=: all )\d+(?= records)|(?<=: )\d+(?= records and \d+ hash)"
+    r"|\b\d+ of \d+(?= checkpoints on the way)"
     r"|\b\d+(?= records[,)]| records of chamberlain/)|(?<=, 0 up to )\d+|(?<=under the checkpoint of )\d+"
     r"|(?<=with the indexes )\d+ to \d+|\b\d+ to \d+(?= \d\S* MB| dropped)"
     r"|\b\d+(?= of \d+ rules decided)|\b\d+(?= of \d+ in chamberlain/)|(?<= of )\d+(?= in chamberlain/)",
