@@ -84,7 +84,6 @@ _CHECKPOINT = select(
 _LATEST = Query(
     _CHECKPOINT.where(audit_checkpoints.c.size == select(func.max(audit_checkpoints.c.size)).scalar_subquery())
 )
-_OF_SIZE = Query(_CHECKPOINT.where(audit_checkpoints.c.size == _SIZE))
 _all = audit_checkpoints.alias("every")
 _COVERING = Query(
     _CHECKPOINT.where(
@@ -140,13 +139,8 @@ _INDEXES = Query(select(audit_leaves.c.phase, audit_leaves.c.index).where(audit_
 
 
 async def latest_checkpoint(reads: Reads) -> SignedCheckpoint | None:
-    """The newest checkpoint; None before the first. Raises ``NotVouched``, as the next two do."""
+    """The newest checkpoint; None before the first. Raises ``NotVouched``, as the next one does."""
     return await _signed(reads, await reads(_LATEST, {}))
-
-
-async def checkpoint_of(reads: Reads, size: int) -> SignedCheckpoint | None:
-    """The checkpoint of exactly so many leaves, if one was signed."""
-    return await _signed(reads, await reads(_OF_SIZE, {"size": size}))
 
 
 async def checkpoint_at_least(reads: Reads, size: int) -> SignedCheckpoint | None:

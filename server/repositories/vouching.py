@@ -113,13 +113,6 @@ def _signed(note: str, keys: Sequence[Verifier]) -> bool:
         return False
 
 
-def cosigned(note: str, kept: Sequence[Row]) -> str:
-    """A checkpoint with the lines, of those kept as ``witness`` and ``line``, by which witnesses do vouch for it."""
-    return note + "".join(
-        f"{line.rstrip()}\n" for _, line in true_lines(note, [(r["witness"], r["line"]) for r in kept])
-    )
-
-
 def true_lines(note: str, kept: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Of witnesses (their keys) and the lines that are kept of them, those by which they do vouch for a checkpoint."""
     text = Note.read(note).text
