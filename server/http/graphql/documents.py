@@ -32,7 +32,6 @@ KEPT_LENGTH = 4096
 """Longer documents are checked anew each time: what is kept stays below 30 MB, whoever tries."""
 MAX_COMMENTS = 100
 MAX_ERRORS = 20
-_ALL_NAMES = re.compile(r"[_A-Za-z0-9.\[\]!' ,]+")
 
 
 @dataclass(frozen=True)
