@@ -181,7 +181,8 @@ _RESULTS: tuple[tuple[type[ChamberlainError], Result], ...] = (
 
 class Hook(Protocol):
     """Something that is told of every action's beginning and end. Raising at the end turns the answer into that
-    error; at the beginning it may not."""
+    error; at the beginning it may not. Who is cancelled while it is told of the end is told again, and does then what
+    it has not yet done."""
 
     def before(self, action: AnyAction) -> None: ...
     async def after(self, outcome: Outcome) -> None: ...
@@ -191,8 +192,9 @@ class wrapped:
     """``async with wrapped(hooks, action) as outcome:`` runs a pipeline inside its hooks, listed outermost first; the
     innermost is told first.
 
-    A hook finishes even if the caller hangs up: its task is shielded, because a record must not be lost to a
-    cancelled request. A crash leaves as ``Internal``.
+    The hooks finish even if the caller hangs up, because a record must not be lost to a cancelled request: the one
+    that was waiting then is told once more, in a task of its own, and the others after it. A crash leaves as
+    ``Internal``.
     """
 
     __slots__ = ("_hooks", "_outcome")
@@ -216,9 +218,12 @@ class wrapped:
                 outcome.ended_by(error)
         elif error is not None:
             outcome.ended_by(error)
-        telling = _tell(self._hooks, outcome)
-        lost = error is not None or not outcome.recorded  # what is recorded has nothing left to lose
-        await (asyncio.shield(telling) if lost else telling)
+        untold = list(self._hooks)
+        try:
+            await _tell(untold, outcome)
+        except asyncio.CancelledError:
+            await asyncio.shield(_tell(untold, outcome))  # it goes on by itself, from where it was
+            raise
         if error is not None and not isinstance(error, Exception):
             return  # it goes on as it is
         if outcome.error is not None and outcome.error is not error:
@@ -280,7 +285,7 @@ async def until_closed(
     if come.records is not None:
         outcome.changes += (FieldChange("sent", None, {"records": come.records, "last": come.last}),)
     ended_by = outcome.error
-    await asyncio.shield(_tell(hooks, outcome))
+    await asyncio.shield(_tell(list(hooks), outcome))
     if outcome.error is not None and outcome.error is not ended_by and isinstance(left, ChamberlainError | None):
         raise outcome.error from left
     if left is not None:
@@ -292,9 +297,11 @@ def _announce(hooks: Sequence[Hook], outcome: Outcome) -> None:
         hook.before(outcome.action)
 
 
-async def _tell(hooks: Sequence[Hook], outcome: Outcome) -> None:
-    for hook in reversed(hooks):
+async def _tell(untold: list[Hook], outcome: Outcome) -> None:
+    """Tell the hooks, the last first; who has been told is taken off the list."""
+    while untold:
         try:
-            await hook.after(outcome)
+            await untold[-1].after(outcome)
         except Exception as error:
             outcome.ended_by(error)
+        untold.pop()

@@ -4,6 +4,7 @@ One place tells every story: mutations, reads, denials and crashes all become re
 the record of a mutation and commits it with the change; this hook writes all others before the answer leaves.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -70,14 +71,18 @@ class Recorder:
 
     async def after(self, outcome: Outcome) -> None:
         """Write what no transaction recorded. Raises ``AuditUnavailable``: the answer is withheld (law 7)."""
-        how = Settled.REFUSAL
         try:
             how = await self._settle(outcome)
-        finally:
-            self._books.settled(how)
-            beside = sum(part.recorded for part in outcome.parts) + (outcome.phase is Phase.OUTCOME)
-            self._books.owed(beside)  # a batch has a record for each of its items, too, and an effect its intent's
-            self._books.settled(Settled.RECORD, beside)
+        except Exception:
+            self._settled(outcome, Settled.REFUSAL)
+            raise
+        self._settled(outcome, how)
+
+    def _settled(self, outcome: Outcome, how: Settled) -> None:
+        self._books.settled(how)
+        beside = sum(part.recorded for part in outcome.parts) + (outcome.phase is Phase.OUTCOME)
+        self._books.owed(beside)  # a batch has a record for each of its items, too, and an effect its intent's
+        self._books.settled(Settled.RECORD, beside)
 
     async def _settle(self, outcome: Outcome) -> Settled:
         if outcome.recorded:
@@ -95,7 +100,12 @@ class Recorder:
         try:
             opened = Result.PENDING if outcome.phase is Phase.OPENED else None  # it has succeeded in beginning
             with self._pulse.watched():
-                await self._log.write(await self.record(outcome, outcome.phase, opened))
+                record = await self.record(outcome, outcome.phase, opened)
+                try:
+                    await self._log.write(record)
+                except asyncio.CancelledError:
+                    outcome.recorded = True  # that is heard of only then
+                    raise
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
             raise AuditUnavailable from error
         outcome.recorded = True

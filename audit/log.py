@@ -104,4 +104,7 @@ class LogUnavailable(Exception):
 
 class AuditLog(Protocol):
     async def write(self, record: Record) -> None:
-        """Return once the record is durable. Raises ``LogUnavailable``."""
+        """Return once the record is durable. Raises ``LogUnavailable``.
+
+        Whoever is cancelled while it waits hears of that only once the record is durable; if it fails, of that alone.
+        """

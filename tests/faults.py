@@ -161,3 +161,8 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> N
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 - conditions of any kind tell nobody when they come
             await asyncio.sleep(0.01)
+
+
+async def somebody_waits(world: World) -> bool:
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await as_application(world, waiting))

@@ -137,19 +137,45 @@ async def test_a_log_that_hangs_is_told_within_the_deadline_and_comes_back(world
     assert await written(world, "after") == 1
 
 
-async def test_who_gave_up_before_the_batch_was_sent_is_not_recorded(world: World) -> None:
+async def test_what_is_late_before_its_batch_was_sent_is_not_recorded(world: World) -> None:
     """Its caller was told that nothing is done, so nothing may be said to have been."""
-    async with writer(world, batch=1) as log:
+    async with writer(world, batch=1, deadline=0.5) as log:
         async with held(world):
             first = asyncio.create_task(log.write(record("in flight")))
             await until(lambda: _depth(log, 0))
-            second = asyncio.create_task(log.write(record("given up")))
+            second = asyncio.create_task(log.write(record("late")))
             await until(lambda: _depth(log, 1))
-            second.cancel()
-            await asyncio.gather(second, return_exceptions=True)
-        await first
+            with pytest.raises(LogUnavailable):
+                await second
+        await asyncio.gather(first, return_exceptions=True)
         await log.write(record("after"))
-    assert (await written(world, "in flight"), await written(world, "given up")) == (1, 0)
+    assert await written(world, "late") == 0
+
+
+async def test_who_is_cancelled_hears_of_it_once_the_record_is_durable(world: World) -> None:
+    async with writer(world, batch=1) as log:
+        async with held(world):
+            first, second = (asyncio.create_task(log.write(record(name))) for name in ("in flight", "waiting"))
+            await until(lambda: _depth(log, 1))
+            for _ in range(3):
+                first.cancel()
+                second.cancel()
+                await asyncio.sleep(0)
+            assert not first.done()
+            assert not second.done()
+        for writing in (first, second):
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+        assert (await written(world, "in flight"), await written(world, "waiting")) == (1, 1)
+
+
+async def test_that_a_record_failed_goes_before_that_its_writer_was_cancelled(world: World) -> None:
+    async with writer(world, batch=1, deadline=0.5) as log, held(world):
+        writing = asyncio.create_task(log.write(record()))
+        await until(lambda: _depth(log, 0))
+        writing.cancel()
+        with pytest.raises(LogUnavailable):
+            await writing
 
 
 async def test_a_database_that_is_away_is_told_and_found_again(world: World) -> None:

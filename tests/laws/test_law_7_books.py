@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import structlog
 from prometheus_client import generate_latest
@@ -22,6 +23,7 @@ from audit.accounts import Settled
 from audit.lane import IN_FULL
 from server.http.metrics import Metrics
 from server.metrics_merge import decode, fold, merge
+from tests.faults import somebody_waits, until
 from tests.world.client import Caller
 from tests.world.counted import registry
 from tests.world.stage import Persona
@@ -205,6 +207,53 @@ async def test_whatever_is_asked_and_refused_the_books_balance(world: World) -> 
     assert gained[Settled.RECORD] == await rows(world) - rows_before
     assert all(gained[how] > 0 for how in Settled if how is not Settled.UNKNOWN), gained
     assert {200, 401, 403, 404, 422, 503} <= crowd.seen.keys()
+
+
+async def test_a_reader_who_hangs_up_while_the_record_waits_leaves_one_record(world: World) -> None:
+    blocker = await asyncpg.connect(world.urls.migrator)
+    try:
+        await world.mia.get("/users/me", expect=200)
+        before = Books.of(world)
+        await blocker.execute("BEGIN; LOCK TABLE audit_record IN ACCESS EXCLUSIVE MODE")
+        reading = asyncio.create_task(world.mia.get("/users/me"))
+        await until(lambda: somebody_waits(world))
+        for _ in range(2):
+            reading.cancel()
+            await asyncio.sleep(0)
+        await blocker.execute("COMMIT")
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    finally:
+        await blocker.close()
+    assert [record["result"] for record in await world.records("user_user")] == ["succeeded"] * 2
+    after = Books.of(world)
+    assert (after.owed - before.owed, after.under_way, after.balance) == (1, 0, 0)
+
+
+async def test_a_reader_who_hangs_up_while_the_record_is_sealed_leaves_one_record(world: World) -> None:
+    """Nothing is on its way to the log then; what is left to do is done without whoever asked."""
+    blocker = await asyncpg.connect(world.urls.migrator)
+    try:
+        before = Books.of(world)
+        await blocker.execute("BEGIN; LOCK TABLE subject_key IN ACCESS EXCLUSIVE MODE")
+        reading = asyncio.create_task(world.mia.get("/users/me"))
+        await until(lambda: somebody_waits(world))
+        for _ in range(2):
+            reading.cancel()
+            await asyncio.sleep(0)
+        await blocker.execute("COMMIT")
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    finally:
+        await blocker.close()
+    await until(lambda: _recorded(world, "user_user"))
+    assert [record["result"] for record in await world.records("user_user")] == ["succeeded"]
+    after = Books.of(world)
+    assert (after.owed - before.owed, after.under_way, after.balance) == (1, 0, 0)
+
+
+async def _recorded(world: World, name: str) -> bool:
+    return bool(await world.records(name))
 
 
 async def test_what_is_under_way_is_owed_and_not_yet_settled(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.repositories.unit import Unit
-from tests.faults import Line, another_worker, as_application, until
+from tests.faults import Line, another_worker, as_application, somebody_waits, until
 from tests.world.client import Caller
 from tests.world.world import World
 
@@ -141,7 +141,7 @@ async def test_a_caller_who_hangs_up_during_the_commit_loses_no_record_and_doubl
             await blocker.execute("BEGIN")
             await blocker.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", world.id("mia"))
             call = asyncio.create_task(world.root.patch(user_path(world), {"description": f"change {number}"}))
-            await until(lambda: _somebody_waits(world))
+            await until(lambda: somebody_waits(world))
             call.cancel()
             await asyncio.sleep(0)
             call.cancel()
@@ -153,11 +153,6 @@ async def test_a_caller_who_hangs_up_during_the_commit_loses_no_record_and_doubl
             assert [record["result"] for record in told] == ["succeeded"] * number
     finally:
         await blocker.close()
-
-
-async def _somebody_waits(world: World) -> bool:
-    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return bool(await as_application(world, waiting))
 
 
 async def _mutate(world: World, mark: bytes) -> Any:
