@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -121,7 +121,9 @@ class _Client:
     async def _ask(
         self, http: httpx.AsyncClient, what: str, makes: int, method: str, path: str, body: object = None
     ) -> tuple[Told, Any]:
+        clock = self._crowd.offset()
         told, answer = await ask(http, what, makes, method, path, body)
+        told = replace(told, overtaken=self._crowd.offset() != clock)
         self._crowd.told.append(told)
         return told, answer
 

@@ -197,7 +197,7 @@ def test_an_honest_caller_who_is_turned_away_is_found(status: int) -> None:
     """But for one whom the server's clock has overtaken."""
     turned_away = Told("q0", "get", 0, status, "too-many-requests")
     assert [wrong.kind for wrong in check([*TOLD, turned_away], KEPT, ROWS)] == [Kind.ANSWER]
-    overtaken = replace(turned_away, reason="request-handle-date-out-of-window")
+    overtaken = replace(turned_away, overtaken=True)
     assert check([*TOLD, overtaken], KEPT, ROWS) == []
 
 
