@@ -25,7 +25,7 @@ from tests.bench.load import Job, Load
 from tests.bench.rows import Row
 from tests.bench.servers import BenchFailed, Generator, Served
 
-USERS = 32
+USERS = 64
 """Each of the load's connections has users of its own: what is measured is not a fight for one row."""
 BATCHERS = 4
 """Connections that send batches, each with users of its own, as many as a batch holds."""
@@ -56,12 +56,12 @@ class Plan:
     pairs: int = 9
     seconds: float = 1.2
     warm_up: int = 1000
-    connections: int = 32
+    connections: int = 64
     batch: int = 100
     workers: int = min(os.cpu_count() or 1, 4)  # as many as `chamberlain serve` starts unasked
 
 
-QUICK = Plan(pairs=1, seconds=0.0, warm_up=32, batch=8)
+QUICK = Plan(pairs=1, seconds=0.0, warm_up=64, batch=8)
 
 
 async def measure(place: Path, plan: Plan) -> list[Row]:
