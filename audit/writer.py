@@ -55,7 +55,7 @@ _HANGS = (TimeoutError, asyncpg.LockNotAvailableError)
 class _Commit(asyncio.Future[None]):
     """Of one record: done once it is known what became of it. Nobody can take it back: who waits for it and is
     cancelled meanwhile hears of that when it is done. A task of its own for each record, shielded from who waits, would
-    do the same and cost a tenth of a read."""
+    do the same and cost more."""
 
     def cancel(self, msg: object = None) -> bool:
         return False
