@@ -79,9 +79,10 @@ class AuthenticationLog:
         try:
             with self._pulse.watched():
                 record = await self._sealer.seal(Draft(columns, public, {NOBODY: {"client_address": address}}))
+                how = Settled.RECORD  # also for who is cancelled from here on: that is heard of once it is durable
                 await self._log.write(record)
-            how = Settled.RECORD
         except (LogUnavailable, Unavailable) as error:  # sealing asks the database too
+            how = Settled.REFUSAL
             raise AuditUnavailable from error
         finally:
             self._books.settled(how)

@@ -209,12 +209,12 @@ async def test_whatever_is_asked_and_refused_the_books_balance(world: World) -> 
     assert {200, 401, 403, 404, 422, 503} <= crowd.seen.keys()
 
 
-async def hangs_up_while_locked(world: World, table: str) -> None:
-    """Mia reads, and is cancelled, twice, when something of that waits for a table; then the table is free again."""
+async def hangs_up_while_locked(caller: Caller, world: World, table: str) -> None:
+    """Somebody reads, and is cancelled, twice, when something of that waits for a table; then the table is free."""
     blocker = await asyncpg.connect(world.urls.migrator)
     try:
         await blocker.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        reading = asyncio.create_task(world.mia.get("/users/me"))
+        reading = asyncio.create_task(caller.get("/users/me"))
         await until(lambda: somebody_waits(world))
         for _ in range(2):
             reading.cancel()
@@ -229,7 +229,7 @@ async def hangs_up_while_locked(world: World, table: str) -> None:
 async def test_a_reader_who_hangs_up_while_the_record_waits_leaves_one_record(world: World) -> None:
     await world.mia.get("/users/me", expect=200)
     before = Books.of(world)
-    await hangs_up_while_locked(world, "audit_record")
+    await hangs_up_while_locked(world.mia, world, "audit_record")
     assert [record["result"] for record in await world.records("user_user")] == ["succeeded"] * 2
     after = Books.of(world)
     assert (after.owed - before.owed, after.under_way, after.balance) == (1, 0, 0)
@@ -238,10 +238,21 @@ async def test_a_reader_who_hangs_up_while_the_record_waits_leaves_one_record(wo
 async def test_a_reader_who_hangs_up_while_the_record_is_sealed_leaves_one_record(world: World) -> None:
     """Nothing is on its way to the log then; what is left to do is done without whoever asked."""
     before = Books.of(world)
-    await hangs_up_while_locked(world, "subject_key")
+    await hangs_up_while_locked(world.mia, world, "subject_key")
     await until(lambda: _recorded(world, "user_user"))
     assert [record["result"] for record in await world.records("user_user")] == ["succeeded"]
     after = Books.of(world)
+    assert (after.owed - before.owed, after.under_way, after.balance) == (1, 0, 0)
+
+
+async def test_a_stranger_who_hangs_up_while_the_failure_is_recorded_is_in_the_books_as_a_record(world: World) -> None:
+    mia = world.personas["mia"]
+    stranger = world.as_(Persona("mia", mia.id, mia.access_key, "not the secret"))
+    await stranger.get("/users/me", expect=401)
+    before, rows_before = Books.of(world), await rows(world)
+    await hangs_up_while_locked(stranger, world, "audit_record")
+    after = Books.of(world)
+    assert after.settled[Settled.RECORD] - before.settled[Settled.RECORD] == await rows(world) - rows_before == 1
     assert (after.owed - before.owed, after.under_way, after.balance) == (1, 0, 0)
 
 
